@@ -43,6 +43,13 @@ function time(ns) {
 // A point in time, in the same unit all through a list, with digits that tell neighbours apart.
 const LAST = Math.max(0, ...[P.time, C.time].map(column => column && column.length ? column[column.length - 1] : 0));
 const stamp = ns => LAST >= 1e9 ? (ns / 1e9).toFixed(6) + " s" : LAST >= 1e6 ? (ns / 1e6).toFixed(3) + " ms" : (ns / 1e3).toFixed(2) + " µs";
+// A program's call has its time by a clock that is matched only so well.
+function callStamp(call) {
+  const doubt = data.clocks[C.node[call]], ns = C.time[call];
+  if (!(doubt >= 500)) return doubt < 0 ? "≈" + stamp(ns) : stamp(ns);
+  const [unit, size] = LAST >= 1e9 ? ["s", 1e9] : LAST >= 1e6 ? ["ms", 1e6] : ["µs", 1e3];
+  return `≈${(ns / size).toFixed(Math.max(0, Math.round(Math.log10(size / doubt)) + (doubt < 1e3 ? 0 : 1)))} ${unit}`;
+}
 const many = (number, thing) => `${number.toLocaleString("en")} ${thing}${number === 1 ? "" : "s"}`;
 
 // What the trace says of a packet; a key that nobody gave out is no region here.
@@ -98,6 +105,12 @@ const AGAIN = {
   "duplicate": "A copy that the network made.",
 };
 
+// A NAK that asks for what is missing; the queue pair lives on.
+const isGapNak = i => P.part[i] === 4 && /PSN sequence error/.test(S[P.details[i]]);
+// Findings at a packet, at the answer that refuses it, or at one that shows its loss.
+const isCulprit = i => P.part[i] === 1 && P.about[i] !== 0 && findings.has(P.about[i]);
+const isInFinding = i => findings.has(P.number[i]) || shownAt.has(P.number[i]) || isCulprit(i);
+
 // Kinds that the legend tells apart.
 const KINDS = {
   request: ["request", "p1", i => P.part[i] === 1],
@@ -107,13 +120,15 @@ const KINDS = {
   late: ["late", "late", i => P.fate[i] === 5 || P.fate[i] === 6 || P.fate[i] === 10],
   altered: ["altered", "altered", i => P.fate[i] >= 7 && P.fate[i] <= 9 || P.fate[i] === 11 || P.damaged[i] === 1],
   repeated: ["repeated", "repeated", i => P.again[i] !== 0 || P.fate[i] === 12],
-  refused: ["refused", "p4", i => P.part[i] >= 3],
-  finding: ["in a finding", "p4", i => findings.has(P.number[i]) || shownAt.has(P.number[i])],
+  refused: ["refused for good", "p4", i => P.part[i] === 4 && !isGapNak(i)],
+  asks: ["asks again (PSN gap)", "p4", i => isGapNak(i)],
+  waits: ["asks to wait (RNR)", "p3", i => P.part[i] === 3],
+  finding: ["in a finding", "p4", i => isInFinding(i)],
 };
-const MARKS = ["lost", "late", "altered", "repeated", "refused", "finding"];
+const MARKS = ["lost", "late", "altered", "repeated", "refused", "asks", "waits", "finding"];
 const isMarked = i => MARKS.some(kind => KINDS[kind][2](i));
 function kindOf(i) {
-  return ["lost", "late", "altered", "refused", "repeated"].find(kind => KINDS[kind][2](i)) || "";
+  return ["lost", "late", "altered", "refused", "asks", "waits", "repeated"].find(kind => KINDS[kind][2](i)) || "";
 }
 
 // Signs, drawn around the origin.
@@ -123,6 +138,7 @@ const SIGNS = {
   altered: () => [draw("path", { d: "M-9 0 L-5 -6 L-1 6 L3 -6 L7 6 L9 0", fill: "none", stroke: "currentColor", "stroke-width": 2.2 })],
   repeated: () => [draw("circle", { r: 7, fill: "var(--page)" }), draw("path", { d: "M5 -3 A6 6 0 1 0 6 2", fill: "none", stroke: "currentColor", "stroke-width": 2.2 }), draw("path", { d: "M7 -8 V-1 H0 Z", fill: "currentColor" })],
   refused: () => [draw("path", { d: "M-3 -7 H3 L7 -3 V3 L3 7 H-3 L-7 3 V-3 Z", fill: "currentColor" }), draw("path", { d: "M-4 0 H4", stroke: "var(--page)", "stroke-width": 2.4 })],
+  asks: () => [draw("circle", { r: 7, fill: "var(--page)", stroke: "currentColor", "stroke-width": 1.8 }), draw("path", { d: "M-2.5 -2 A2.5 2.5 0 1 1 0 0.5 V2", fill: "none", stroke: "currentColor", "stroke-width": 1.8 }), draw("circle", { cy: 4.4, r: 1.2, fill: "currentColor" })],
   waits: () => [draw("circle", { r: 7, fill: "var(--page)", stroke: "currentColor", "stroke-width": 1.8 }), draw("path", { d: "M-2 -3 V3 M2 -3 V3", stroke: "currentColor", "stroke-width": 2 })],
   finding: () => [draw("path", { d: "M-4 7 V-7 L6 -3 L-4 1", fill: "currentColor", stroke: "currentColor", "stroke-width": 1.6 })],
 };
@@ -134,7 +150,7 @@ function sign(kind, x, y) {
 // One arrow, from x to x.
 function arrow(i, from, to, y) {
   const kind = kindOf(i), fate = P.fate[i], part = P.part[i];
-  const group = draw("g", { class: kind && kind !== "refused" ? kind : "p" + part });
+  const group = draw("g", { class: kind && !KINDS[kind][1].startsWith("p") ? kind : "p" + part });
   const isGone = fate >= 2 && fate <= 9, isMade = fate >= 10 && fate <= 12;
   const middle = (from + to) / 2, way = Math.sign(to - from);
   const start = isMade ? middle : from, end = isGone ? middle : to;
@@ -148,13 +164,14 @@ function arrow(i, from, to, y) {
   if (KINDS.late[2](i)) group.append(sign("late", middle, y));
   if (KINDS.altered[2](i)) group.append(sign("altered", fate >= 7 || fate === 0 ? middle : from + way * 40, y));
   if (KINDS.repeated[2](i)) group.append(sign("repeated", start + way * 22, y));
-  if (part === 4) group.append(sign("refused", start + way * 22, y));
-  if (part === 3) group.append(sign("waits", start + way * 22, y));
+  if (part >= 3) group.append(sign(part === 3 ? "waits" : isGapNak(i) ? "asks" : "refused", start + way * 22, y));
   return group;
 }
 
 // What is shown: packets that the terms ask for, and pauses between them.
-let items = [], rowOf = new Map(), chosen = -1;
+// Of what is shown one row is open: a packet's, or that of a call; the packet stays the one that is stepped to.
+let items = [], rowOf = new Map(), rowOfCall = new Map(), chosen = -1, opened = -1;
+const here = () => opened >= 0 ? rowOfCall.get(opened) : rowOf.get(chosen);
 const wanted = new Set();
 const list = $("list"), space = $("space");
 const heads = i => i > 0 ? P.time[i] - P.time[i - 1] : 0;
@@ -174,6 +191,7 @@ function filter() {
   const connection = Number($("connection").value);
   items = [];
   rowOf = new Map();
+  rowOfCall = new Map();
   let shown = 0, before = null, call = 0;
   const withCalls = calls > 0 && $("calls").checked && !connection && !wanted.size;
   const add = (item, time) => {
@@ -184,7 +202,10 @@ function filter() {
   const callsUntil = time => {
     for (; withCalls && call < calls && C.time[call] < time; call++) {
       const text = terms.length ? S[C.text[call]].toLowerCase() : "";
-      if (terms.every(term => text.includes(term))) add({ call }, C.time[call]);
+      if (terms.every(term => text.includes(term))) {
+        add({ call }, C.time[call]);
+        rowOfCall.set(call, items.length - 1);
+      }
     }
   };
   for (let i = 0; i < count; i++) {
@@ -200,7 +221,9 @@ function filter() {
     shown++;
   }
   callsUntil(Infinity);
-  $("shown").textContent = shown === count ? many(count, "packet") : `${shown.toLocaleString("en")} of ${many(count, "packet")}`;
+  if (!rowOfCall.has(opened)) opened = -1;
+  const also = terms.length && rowOfCall.size ? ` and ${many(rowOfCall.size, "call")}` : "";
+  $("shown").textContent = (shown === count ? many(count, "packet") : `${shown.toLocaleString("en")} of ${many(count, "packet")}`) + also;
   space.style.height = Math.max(items.length, 1) * HEIGHT + "px";
   list.style.maxHeight = Math.max(items.length, 2) * HEIGHT + 2 + "px";
   drawn.clear();
@@ -249,7 +272,8 @@ function ends(i) {
 function said(i) {
   const parts = [`, ${data.nodes[P.from[i]]} to ${data.nodes[P.to[i]]}`];
   if (P.fate[i] > 1) parts.push(FATES[P.fate[i]][0]);
-  if (P.part[i] >= 3) parts.push("refused");
+  if (P.part[i] >= 3) parts.push(KINDS[P.part[i] === 3 ? "waits" : isGapNak(i) ? "asks" : "refused"][0]);
+  if (isCulprit(i)) parts.push(`refused by packet ${P.about[i]}`);
   for (const finding of findings.get(P.number[i]) || []) parts.push("breaks " + finding[0]);
   return parts.join(", ");
 }
@@ -285,8 +309,8 @@ function callNode(call, at) {
   const text = make("span", { class: "words " + colour }, callWords(call));
   if (isRight) text.style.right = width - x + 14 + "px"; else text.style.left = x + 14 + "px";
   text.style.maxWidth = `min(50% + 60px, ${Math.max(40, (isRight ? x : width - x) - 20)}px)`;
-  const node = make("div", { class: "row call", role: "option", "aria-disabled": "true", "aria-selected": "false", "aria-posinset": at + 1, "aria-setsize": items.length, title: S[C.text[call]] },
-    make("span", { class: "at" }, make("br"), stamp(C.time[call])), svg, make("span", { class: "unseen" }, `${data.nodes[C.node[call]]}, ${words}: `), text);
+  const node = make("div", { class: "row call" + (at === here() ? " chosen" : ""), role: "option", id: "c" + call, "aria-selected": at === here(), "aria-posinset": at + 1, "aria-setsize": items.length, title: S[C.text[call]] },
+    make("span", { class: "at" }, make("br"), callStamp(call)), svg, make("span", { class: "unseen" }, `${data.nodes[C.node[call]]}, ${words}: `), text);
   node.style.top = at * HEIGHT + "px";
   return node;
 }
@@ -303,27 +327,29 @@ function rowNode(at) {
     return node;
   }
   if (item.call !== undefined) return callNode(item.call, at);
-  const i = item.i, found = findings.get(P.number[i]), missed = shownAt.get(P.number[i]);
+  const i = item.i, found = findings.get(P.number[i]), missed = shownAt.get(P.number[i]), isMarkedRow = isInFinding(i);
   const [from, to] = ends(i);
   const svg = draw("svg", { width, height: HEIGHT, "aria-hidden": "true" });
   lanesIn(svg);
   svg.append(arrow(i, from, to, 29));
   // The word that matters first: what does not fit is cut off at the end. That is the reason of a refusal.
   const isRefusal = P.part[i] >= 3, reason = S[P.details[i]].replace(/ msn \d+/, "");
-  const name = isRefusal ? reason : width < 520 ? S[P.words[i]].replace(/^[RU][CD] (RDMA )?/, "") : S[P.words[i]];
-  const beside = [management(i), S[P.psn[i]], P.again[i] ? "again: " + S[P.again[i]] : "", isRefusal ? S[P.words[i]] : details(i), P.bytes[i] > 0 ? many(P.bytes[i], "byte") : ""].filter(Boolean).join(" · ");
+  const again = P.again[i] ? "again: " + S[P.again[i]] : "", isNarrow = width < 520;
+  const odd = isNarrow ? [P.fate[i] > 1 && P.fate[i] < 13 ? FATES[P.fate[i]][0] : "", P.again[i] ? "again" : ""].filter(Boolean).map(word => word + ": ").join("") : "";
+  const name = isRefusal ? reason : isNarrow ? odd + S[P.words[i]].replace(/^[RU][CD] (RDMA )?/, "") : S[P.words[i]];
+  const beside = [management(i), S[P.psn[i]], again, isRefusal ? S[P.words[i]] : details(i), P.bytes[i] > 0 ? many(P.bytes[i], "byte") : ""].filter(Boolean).join(" · ");
   const label = make("div", { class: "label" }, make("b", { class: "p" + P.part[i] }, name), " ", make("span", {}, beside));
   const [low, high] = from < to ? [from, to] : [to, from];
   label.style.left = low + 8 + "px";
   label.style.width = Math.max(high - low - 16, 60) + "px";
-  const node = make("div", { class: "row" + (found || missed ? " marked" : "") + (i === chosen ? " chosen" : ""), role: "option", id: "p" + i,
-    "aria-selected": i === chosen, "aria-posinset": at + 1, "aria-setsize": items.length },
+  const node = make("div", { class: "row" + (isMarkedRow ? " marked" : "") + (at === here() ? " chosen" : ""), role: "option", id: "p" + i,
+    "aria-selected": at === here(), "aria-posinset": at + 1, "aria-setsize": items.length },
     make("span", { class: "at" }, make("b", {}, String(P.number[i])), make("br"), stamp(P.time[i])), svg, label, make("span", { class: "unseen" }, said(i)));
-  if (found || missed) {
+  if (isMarkedRow) {
     const mark = draw("svg", { width, height: HEIGHT });
     mark.append(draw("g", { class: "p4" }, sign("finding", width - 12, 12)));
     node.append(mark);
-    node.title = [...(found || []).map(finding => `${finding[0]}: ${finding[3]}`), ...(missed || []).map(([rule, packet]) => `lost: packet ${packet} shows it (${rule})`)].join("\n");
+    node.title = [...(found || []).map(finding => `${finding[0]}: ${finding[3]}`), ...(missed || []).map(([rule, packet]) => `lost: packet ${packet} shows it (${rule})`), ...(isCulprit(i) ? [`packet ${P.about[i]} refuses it`] : [])].join("\n");
   }
   node.style.top = at * HEIGHT + "px";
   return node;
@@ -339,7 +365,7 @@ function render() {
     space.append(node);
   }
   // Only what is drawn can be pointed at.
-  if (drawn.has(rowOf.get(chosen))) list.setAttribute("aria-activedescendant", "p" + chosen);
+  if (drawn.has(here())) list.setAttribute("aria-activedescendant", drawn.get(here()).id);
   else list.removeAttribute("aria-activedescendant");
 }
 
@@ -391,14 +417,23 @@ function say(kind, ...children) {
   return make("div", { class: "said " + kind }, make("div", {}, ...children));
 }
 
-function open(i, moveFocus) {
-  const pane = $("packet"), number = P.number[i];
+function fill(out, moveFocus) {
+  const pane = $("packet");
+  pane.replaceChildren(...out);
+  pane.scrollTop = 0;
+  if (moveFocus) pane.focus({ preventScroll: false });
+}
+function steps() {
   const previous = make("button", { type: "button", "aria-label": "packet before" }, "↑");
   const next = make("button", { type: "button", "aria-label": "next packet" }, "↓");
   previous.addEventListener("click", () => step(-1));
   next.addEventListener("click", () => step(1));
-  const out = [make("div", { class: "nav" }, previous, next),
-    make("h3", { id: "h-packet" }, `${number} · ${S[P.words[i]]}`),
+  return make("div", { class: "nav" }, previous, next);
+}
+
+function open(i, moveFocus) {
+  const number = P.number[i];
+  const out = [steps(), make("h3", { id: "h-packet" }, `${number} · ${S[P.words[i]]}`),
     make("p", {}, `${S[P.source[i]]} → ${S[P.destination[i]]}`, S[P.psn[i]] ? `, PSN ${S[P.psn[i]]}` : "", P.bytes[i] > 0 ? `, ${many(P.bytes[i], "byte")}` : ""),
     make("p", { class: "quiet" }, `${stamp(P.time[i])} after the first frame`, i > 0 ? `, ${time(heads(i))} after the packet before` : "")];
   if (S[P.details[i]] && !data.parameters[i]) out.push(make("p", {}, details(i)));
@@ -428,11 +463,17 @@ function open(i, moveFocus) {
   }
   const parameters = data.parameters[i];
   if (parameters) {
-    out.push(make("h4", {}, "Says"), make("table", {}, make("tbody", {}, ...parameters.map(([name, value]) => make("tr", {}, make("td", {}, name), make("td", {}, value))))));
+    out.push(make("h4", {}, "Says"), make("table", {}, make("tbody", {}, ...parameters.map(([name, value]) => make("tr", {}, make("td", {}, name), make("td", {}, explained(value)))))));
   }
   out.push(...bytesAndFields(i));
-  pane.replaceChildren(...out);
-  if (moveFocus) pane.focus({ preventScroll: false });
+  fill(out, moveFocus);
+}
+
+// What a CM message says, with what its names stand for.
+function explained(value) {
+  const start = /starting PSN (.+)[+]0$/.exec(value), known = data.regions.find(region => value.endsWith("rkey " + region.name));
+  if (start) return `${value}: the first PSN of ${start[1]}’s requests, which the other end chooses`;
+  return known ? `${value} (rkey ${known.rkey}, va ${known.base})` : value.includes("<") ? `${value} (of this run: see the bytes)` : value;
 }
 
 // Of a NAK the packet that caused it, and of a request the NAK that it caused.
@@ -440,7 +481,11 @@ function refusal(i) {
   const psn = S[P.psn[i]], about = P.about[i] ? packetButton(P.about[i]) : "", isAgain = /PSN sequence error/.test(S[P.details[i]]);
   if (P.part[i] === 1) return say("p4", P.arrival[i] === 6 ? "The responder has no RECV for it: " : "The responder refuses it: ", about, " says so.");
   const cause = about ? ["Caused by ", about, ". "] : [];
-  if (P.part[i] === 3) return say("p3", ...cause, `The responder has no RECV for ${psn}: the requester waits at least the time that this RNR NAK names, and sends it again.`);
+  if (P.part[i] === 3) {
+    const wait = (/RNR NAK ([0-9.]+ ms)/.exec(S[P.details[i]]) || [])[1];
+    const code = wait === "655.36 ms" ? " It is what the code 0 stands for, the longest of all: the responder’s programs set another with min_rnr_timer." : " The responder’s programs set it with min_rnr_timer.";
+    return say("p3", ...cause, `The responder has no RECV for ${psn}: the requester waits at least ${wait || "the time that this RNR NAK names"}, and sends it again, as often as its rnr_retry_count says (7: without end).${code} A RECV that is posted before the peer may send needs none of it.`);
+  }
   if (isAgain) return say("p4", ...cause, `The responder asks for ${psn} again, and for all that was sent after it.`);
   return say("p4", ...cause, `The responder refuses ${psn} for good (${S[P.details[i]].replace(/ msn \d+.*$/, "")}): neither queue pair can do anything more.`);
 }
@@ -458,7 +503,7 @@ function bytesAndFields(i) {
     }
   });
   const dump = make("div", { class: "hex", tabindex: "0", role: "img", "aria-label": `${bytes.length} bytes of the frame in hexadecimal` });
-  const nodes = [], perRow = list.ownerDocument.documentElement.clientWidth < 560 ? 8 : 16;
+  const nodes = [], perRow = $("packet").clientWidth < 540 ? 8 : 16;
   for (let start = 0; start < bytes.length; start += perRow) {
     dump.append(make("span", { class: "o" }, start.toString(16).padStart(4, "0") + "  "));
     let text = "";
@@ -519,6 +564,31 @@ function address(i) {
   clearTimeout(addressed);
   addressed = setTimeout(() => history.replaceState(null, "", "#packet-" + P.number[i]), 200);
 }
+function mark(isChosen) {
+  const node = drawn.get(here());
+  if (!node) return;
+  node.classList.toggle("chosen", isChosen);
+  node.setAttribute("aria-selected", String(isChosen));
+}
+function select(change, scroll) {
+  mark(false);
+  change();
+  const top = here() * HEIGHT;
+  if (scroll && (top < list.scrollTop || top + HEIGHT > list.scrollTop + list.clientHeight)) list.scrollTop = Math.max(0, top - list.clientHeight / 3);
+  render();
+  mark(true);
+}
+// The open row is the third that is seen, so that it stands on the first screen.
+function reveal() {
+  list.scrollTop = Math.max(0, ((here() ?? 0) - 2) * HEIGHT);
+  render();
+}
+function chooseCall(call, scroll = true) {
+  select(() => { opened = call; }, scroll);
+  const doubt = data.clocks[C.node[call]];
+  fill([steps(), make("h3", { id: "h-packet" }, `${data.nodes[C.node[call]]}: ${CALLS[C.kind[call]][0]}`), make("p", { class: "whole" }, S[C.text[call]]),
+    make("p", { class: "quiet" }, `${callStamp(call)} after the first frame. The program logged it by a clock of its own, which ${doubt < 0 ? "the wire bounds on one side only" : `is matched with the wire’s to ±${time(doubt)}`}.`)]);
+}
 function choose(i, { scroll = true, moveFocus = false, isAsked = true } = {}) {
   if (i < 0 || i >= count) return;
   if (!rowOf.has(i)) {
@@ -528,36 +598,35 @@ function choose(i, { scroll = true, moveFocus = false, isAsked = true } = {}) {
     showLegend();
     filter();
   }
-  const before = drawn.get(rowOf.get(chosen));
-  chosen = i;
-  if (before) { before.classList.remove("chosen"); before.setAttribute("aria-selected", "false"); }
-  const top = rowOf.get(i) * HEIGHT;
-  if (scroll && (top < list.scrollTop || top + HEIGHT > list.scrollTop + list.clientHeight)) list.scrollTop = Math.max(0, top - list.clientHeight / 3);
-  render();
-  const node = drawn.get(rowOf.get(i));
-  if (node) { node.classList.add("chosen"); node.setAttribute("aria-selected", "true"); }
+  select(() => { [chosen, opened] = [i, -1]; }, scroll);
   open(i, moveFocus);
   stepped(i);
   if (isAsked) address(i);
 }
 function goTo(number) {
   if (!indexOf.has(number)) return;
+  // The way back leads to where the reader was.
+  history.pushState(null, "", "#packet-" + number);
   choose(indexOf.get(number));
   $("ladder").scrollIntoView({ block: "start" });
   list.focus({ preventScroll: true });
 }
 function step(by) {
-  let at = (rowOf.get(chosen) ?? -1) + by;
-  while (items[at] && items[at].i === undefined) at += Math.sign(by);
+  let at = (here() ?? -1) + by;
+  while (items[at] && items[at].pause !== undefined) at += Math.sign(by);
   at = Math.max(0, Math.min(items.length - 1, at));
-  // At either end: the packet that is nearest to it.
-  while (items[at] && items[at].i === undefined) at -= Math.sign(by);
-  if (items[at]) choose(items[at].i);
+  chooseItem(items[at]);
+}
+function chooseItem(item) {
+  if (item && item.i !== undefined) choose(item.i);
+  else if (item && item.call !== undefined) chooseCall(item.call);
 }
 function nextMarked(by) {
-  for (let at = (rowOf.get(chosen) ?? -1) + by; at >= 0 && at < items.length; at += by) {
-    if (items[at].i !== undefined && isMarked(items[at].i)) return choose(items[at].i);
+  const isOdd = ({ i, call }) => i !== undefined ? isMarked(i) : call !== undefined && CALLS[C.kind[call]][0] === "failed";
+  for (let at = (here() ?? -1) + by; at >= 0 && at < items.length; at += by) {
+    if (isOdd(items[at])) return chooseItem(items[at]);
   }
+  $("shown").textContent = `No marked row ${by > 0 ? "after" : "before"} this one.`;
 }
 
 // The legend, which is the filter too.
@@ -612,7 +681,7 @@ function chart() {
   if (series.length < 2) return;
   marks(series);
   $("chart-words").textContent = `Requests climb from PSN +${low} to +${high}, counted from each requester's first; a step back is something sent again. ` +
-    `${most > 0 ? `Answers count ${many(most, "message")} as complete (MSN, below). ` : ""}A point leads to its packet.`;
+    `${most > 0 ? `Answers count ${many(most, "message")} as complete (MSN, below). ` : ""}A click on a point, or Enter at it, opens its packet.`;
   const canvas = $("canvas"), context = canvas.getContext("2d");
   const colour = name => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
   const ratio = window.devicePixelRatio || 1, wide = canvas.clientWidth, tall = 300;
@@ -633,8 +702,16 @@ function chart() {
     context.beginPath(); context.moveTo(56, y(value)); context.lineTo(wide - 12, y(value)); context.stroke();
   }
   context.fillText("PSN", 8, 12);
-  context.fillText(isEven ? "packet by packet" : time(last - first), wide - 110, 294);
+  // Five marks along the bottom: times, or numbers of packets.
+  for (let quarter = 0; quarter <= 4; quarter++) {
+    const at = 58 + (wide - 74) * quarter / 4, words = isEven ? `packet ${P.number[Math.round((count - 1) * quarter / 4)]}` : stamp(Math.round(first + (last - first) * quarter / 4));
+    context.textAlign = quarter === 0 ? "left" : quarter === 4 ? "right" : "center";
+    if (wide > 620 || quarter % 4 === 0) context.fillText(words, at, 297);
+    context.beginPath(); context.moveTo(at, top); context.lineTo(at, hasMsn ? second[1] : floor); context.stroke();
+  }
+  context.textAlign = "left";
   points.length = 0;
+  point(-1);
   const msnAt = msn => second[1] - (second[1] - second[0]) * msn / most;
   if (hasMsn) {
     context.fillText("MSN", 8, second[0] - 4);
@@ -678,7 +755,7 @@ function chart() {
     context.beginPath();
     if (kind === "lost") { context.moveTo(px - 5, py - 5); context.lineTo(px + 5, py + 5); context.moveTo(px - 5, py + 5); context.lineTo(px + 5, py - 5); context.stroke(); }
     else if (kind === "repeated") { context.moveTo(px - 5, py + 4); context.lineTo(px, py - 5); context.lineTo(px + 5, py + 4); context.closePath(); context.stroke(); }
-    else if (kind === "refused") context.fillRect(px - 4, py - 4, 8, 8);
+    else if (P.part[i] >= 3) context.fillRect(px - 4, py - 4, 8, 8);
     else { context.moveTo(px, py - 5); context.lineTo(px + 5, py); context.lineTo(px, py + 5); context.lineTo(px - 5, py); context.closePath(); context.fill(); }
   }
 }
@@ -690,7 +767,7 @@ function marks(series) {
     ["answer", "response", i => !kindOf(i) && P.part[i] !== 1, { d: "M3 8 A5 5 0 1 0 13 8 A5 5 0 1 0 3 8", fill: "none" }],
     ["lost", "refused", i => kindOf(i) === "lost", { d: "M3 3 L13 13 M3 13 L13 3" }],
     ["sent again", "repeated", i => kindOf(i) === "repeated", { d: "M2 13 L8 3 L14 13 Z", fill: "none" }],
-    ["NAK or RNR NAK", "refused", i => kindOf(i) === "refused", { d: "M3 3 H13 V13 H3 Z", fill: "currentColor" }],
+    ["NAK or RNR NAK", "refused", i => P.part[i] >= 3 && kindOf(i) !== "lost", { d: "M3 3 H13 V13 H3 Z", fill: "currentColor" }],
     ["late", "late", i => kindOf(i) === "late", { d: "M8 2 L14 8 L8 14 L2 8 Z", fill: "currentColor" }],
     ["altered", "altered", i => kindOf(i) === "altered", { d: "M8 2 L14 8 L8 14 L2 8 Z", fill: "currentColor" }],
   ];
@@ -708,7 +785,7 @@ function regions() {
     const keys = make("p", { class: "quiet" }, "rkey ", make("code", {}, region.rkey), region.unknown ? ", address " : ", base ", make("code", {}, region.base), region.length ? `, ${many(region.length, "byte")} registered` : "");
     if (region.unknown) {
       $("regions").append(make("div", { class: "region" }, make("h3", {}, `${region.rkey}: an rkey that nobody gave out`),
-        make("p", {}, `No region has this key, so nothing was written or read with it. ${region.given ? `Its node gave out ${region.given}.` : "No key of its node is known."} The trace calls it ${region.name}.`), keys));
+        make("p", {}, `No region has this key, so nothing was written or read with it. ${region.given ? `Its node gave out ${region.given}.` : "No key of its node is known."} In the trace it is ${region.name}.`), keys));
       continue;
     }
     if (!region.messages.length) {
@@ -747,7 +824,23 @@ const repeats = new Map();
 for (let i = 0; i < count; i++) {
   if (!P.again[i] || P.message[i] < 0 || P.part[i] !== 1) continue;
   if (!repeats.has(P.message[i])) repeats.set(P.message[i], []);
-  repeats.get(P.message[i]).push(P.number[i]);
+  repeats.get(P.message[i]).push(i);
+}
+// Packets of a message's own, as ranges; what else passes between them is not among them.
+const ownOf = new Map();
+for (let i = 0; i < count; i++) {
+  if (P.message[i] < 0 || P.again[i] || !(P.part[i] === 1 || P.part[i] === 2 && P.bytes[i] > 0)) continue;
+  if (!ownOf.has(P.message[i])) ownOf.set(P.message[i], []);
+  ownOf.get(P.message[i]).push(i);
+}
+function ranges(packets) {
+  const found = [];
+  for (const i of packets) {
+    const last = found[found.length - 1];
+    if (last && last[1] === i - 1) last[1] = i; else found.push([i, i]);
+  }
+  const words = found.slice(0, 3).map(([from, to]) => from === to ? `${P.number[from]}` : `${P.number[from]}–${P.number[to]}`).join(", ");
+  return words + (found.length > 3 ? ` … ${P.number[found[found.length - 1][1]]}` : "");
 }
 let listed = 0;
 function messages() {
@@ -759,8 +852,8 @@ function messages() {
     const at = listed;
     const cells = [S[M.kind[at]] + (S[M.immediate[at]] ? `, immediate ${S[M.immediate[at]]}` : ""), S[M.requester[at]], S[M.responder[at]], S[M.psn[at]], M.bytes[at].toLocaleString("en"), S[M.memory[at]], S[M.outcome[at]], M.took[at] < 0 ? "–" : time(M.took[at])];
     const again = repeats.get(at) || [];
-    const last = (M.last[at] === M.first[at] ? `${M.first[at]}` : `${M.first[at]}–${M.last[at]}`) + (again.length ? ` (again: ${again.slice(0, 4).join(", ")}${again.length > 4 ? ` and ${again.length - 4} more` : ""})` : "");
-    const first = make("td", {}, packetButton(M.first[at], last));
+    const own = ranges(ownOf.get(at) || []) || String(M.first[at]);
+    const first = make("td", {}, packetButton(M.first[at], own + (again.length ? `, again ${ranges(again)}` : "")));
     $("rows").append(make("tr", {}, first, ...cells.map((cell, column) => make("td", column === 4 ? { class: "number" } : {}, cell))));
   }
   $("more").hidden = listed >= all;
@@ -792,25 +885,30 @@ new IntersectionObserver(([entry], observer) => {
 list.addEventListener("scroll", () => requestAnimationFrame(render), { passive: true });
 space.addEventListener("click", event => {
   const row = event.target.closest(".row");
-  if (row && row.id) choose(Number(row.id.slice(1)), { scroll: false });
+  if (!row) return;
+  if (row.id[0] === "p") choose(Number(row.id.slice(1)), { scroll: false });
+  else chooseCall(Number(row.id.slice(1)), false);
 });
 list.addEventListener("keydown", event => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const page = Math.max(1, Math.floor(list.clientHeight / HEIGHT) - 1);
   const steps = { ArrowDown: 1, ArrowUp: -1, j: 1, k: -1, PageDown: page, PageUp: -page, Home: -items.length, End: items.length };
   if (event.key in steps) step(steps[event.key]);
-  else if (event.key === "n") nextMarked(1);
-  else if (event.key === "p") nextMarked(-1);
-  else if (event.key === "Enter" && chosen >= 0) $("packet").focus();
+  else if (event.key === "Enter" && here() !== undefined) $("packet").focus();
   else return;
   event.preventDefault();
 });
 $("packet").addEventListener("keydown", event => { if (event.key === "Escape") list.focus(); });
 document.addEventListener("keydown", event => {
-  if (event.key === "/" && !/^(INPUT|SELECT|TEXTAREA)$/.test(document.activeElement.tagName)) {
+  if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(document.activeElement.tagName)) return;
+  if (event.key === "/") {
     event.preventDefault();
     $("find").focus();
-  }
+  } else if (event.key === "n" || event.key === "p") nextMarked(event.key === "n" ? 1 : -1);
+});
+addEventListener("popstate", () => {
+  const back = /^#packet-(\d+)$/.exec(location.hash);
+  if (back && indexOf.has(Number(back[1]))) choose(indexOf.get(Number(back[1])), { isAsked: false });
 });
 $("find").addEventListener("input", filter);
 $("connection").addEventListener("change", filter);
@@ -818,14 +916,39 @@ $("with-calls").hidden = !calls;
 $("calls").addEventListener("change", filter);
 $("evenly").addEventListener("change", chart);
 $("more").addEventListener("click", messages);
-$("canvas").addEventListener("click", event => {
+// The point that the mouse or the arrow keys are at.
+let pointed = -1;
+function point(at) {
+  pointed = at;
+  const ring = $("ring");
+  ring.hidden = at < 0;
+  if (at < 0) return;
+  const [x, y, i] = points[at];
+  ring.style.left = x + "px";
+  ring.style.top = y + "px";
+  $("pointed").textContent = `packet ${P.number[i]}: ${[S[P.words[i]], S[P.psn[i]], details(i), P.again[i] ? "again: " + S[P.again[i]] : "", P.fate[i] > 1 ? FATES[P.fate[i]][0] : ""].filter(Boolean).join(", ")}, at ${stamp(P.time[i])}`;
+}
+function nearest(event) {
   const box = $("canvas").getBoundingClientRect();
-  let best = null, least = 400;
-  for (const [x, y, i] of points) {
+  let best = -1, least = 400;
+  points.forEach(([x, y], at) => {
     const far = (x - event.clientX + box.left) ** 2 + (y - event.clientY + box.top) ** 2;
-    if (far < least) [best, least] = [i, far];
-  }
-  if (best !== null) goTo(P.number[best]);
+    if (far < least) [best, least] = [at, far];
+  });
+  return best;
+}
+$("canvas").addEventListener("mousemove", event => point(nearest(event)));
+$("canvas").addEventListener("click", event => {
+  const at = nearest(event);
+  if (at >= 0) goTo(P.number[points[at][2]]);
+});
+$("canvas").addEventListener("keydown", event => {
+  const by = { ArrowRight: 1, ArrowLeft: -1, Home: -points.length, End: points.length }[event.key];
+  if (by && points.length) point(Math.max(0, Math.min(points.length - 1, pointed + by)));
+  else if (event.key === "Enter" && pointed >= 0) goTo(P.number[points[pointed][2]]);
+  else return;
+  event.preventDefault();
+  event.stopPropagation();
 });
 // Packets that a cause names lead there.
 for (const place of document.querySelectorAll("#causes p, #causes pre")) {
@@ -839,7 +962,7 @@ let settled;
 new ResizeObserver(() => {
   if (list.clientWidth === width) return;
   clearTimeout(settled);
-  settled = setTimeout(() => { measure(); drawn.clear(); space.replaceChildren(); filter(); chart(); }, 60);
+  settled = setTimeout(() => { measure(); drawn.clear(); space.replaceChildren(); filter(); chart(); reveal(); }, 60);
 }).observe(list);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", chart);
 // Opens what the address asks for, else the first packet that is marked, else the first.
@@ -847,6 +970,9 @@ const asked = /^#packet-(\d+)$/.exec(location.hash);
 let first = asked && indexOf.has(Number(asked[1])) ? indexOf.get(Number(asked[1])) : -1;
 for (let i = 0; first < 0 && i < count; i++) if (isMarked(i)) first = i;
 for (let i = 0; first < 0 && i < count; i++) if (P.part[i] > 0) first = i;
-if (count) choose(Math.max(first, 0), { isAsked: false });
+if (count) {
+  choose(Math.max(first, 0), { isAsked: false });
+  reveal();
+}
 else $("packet").hidden = true;
 })();

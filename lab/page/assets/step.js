@@ -233,7 +233,7 @@ function show(i) {
   $("places").replaceChildren(...regions.map(([name, region]) => regionNode(name, region, i)));
   if (!regions.length) $("places").append(make("p", { class: "quiet" }, "No payload has been taken yet."));
   $("at").value = i;
-  const words = `packet ${P.number[i]}, ${i + 1} of ${count.toLocaleString("en")}, ${stamp(P.time[i])}`;
+  const words = `packet ${P.number[i]} at ${stamp(P.time[i])}, step ${(i + 1).toLocaleString("en")} of ${count.toLocaleString("en")}`;
   $("at-words").textContent = words;
   $("at").setAttribute("aria-valuetext", words);
 }

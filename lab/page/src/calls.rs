@@ -4,10 +4,11 @@
 //! moved by to be the capture's. They follow from the run itself: nothing is posted after its packet, and nothing completes before its answer. A program
 //! without such lines has no calls.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use roce::{PacketLine, Part, Report};
 
+use crate::answers::{LinkedLines, Reception};
 use crate::frames::Capture;
 
 /// Calls that are kept of one program.
@@ -87,12 +88,51 @@ impl Calls {
     }
 
     /// Matches the program's clock with the capture's.
-    pub(crate) fn offset(&self, capture: &Capture) -> ClockOffset {
+    pub(crate) fn offset(&self, capture: &Capture, linked: &LinkedLines) -> ClockOffset {
         let mut bounds = ClockBounds::default();
-        bounds.of_work(self, &capture.report);
-        bounds.of_management(self, capture);
+        bounds.of_work(self, &capture.report, &deliveries(linked));
+        bounds.of_management(self, capture, linked);
         ClockOffset::between(bounds.least, bounds.most)
     }
+
+    /// Times by the capture's clock at which the program posted a RECV, where its clock is matched.
+    pub(crate) fn receives_posted(&self, offset: ClockOffset) -> impl Iterator<Item = i128> {
+        let posted = self
+            .calls
+            .iter()
+            .filter(|call| call.kind == CallKind::Posted && call.text.starts_with(POST_RECV));
+        offset
+            .ns()
+            .into_iter()
+            .flat_map(move |ns| posted.clone().map(move |call| i128::from(call.time_ns) + ns))
+    }
+}
+
+/// How a program logs a RECV that it posts.
+const POST_RECV: &str = "ibv_post_recv";
+
+/// Delivery of a message's requests at its responder.
+#[derive(Debug, Clone, Copy, Default)]
+struct Delivery {
+    /// The last request that was taken, in nanoseconds of the capture's clock.
+    taken_ns: Option<u64>,
+    /// The last request for which there was no RECV.
+    not_ready_ns: Option<u64>,
+}
+
+/// Deliveries by message.
+fn deliveries(LinkedLines { lines, links }: &LinkedLines) -> HashMap<usize, Delivery> {
+    let mut found: HashMap<usize, Delivery> = HashMap::new();
+    for (line, link) in lines.iter().zip(links) {
+        let (Some(message), Part::Request) = (link.message, line.part) else { continue };
+        let delivery = found.entry(message).or_default();
+        match link.arrival {
+            Reception::Taken => delivery.taken_ns = Some(line.timestamp_ns),
+            Reception::NotReady => delivery.not_ready_ns = Some(line.timestamp_ns),
+            _ => {}
+        }
+    }
+    found
 }
 
 fn call(line: &str) -> Option<LoggedCall> {
@@ -154,10 +194,10 @@ impl ClockBounds {
     }
 
     /// Work requests of each queue pair, in order, against its messages.
-    fn of_work(&mut self, program: &Calls, report: &Report) {
+    fn of_work(&mut self, program: &Calls, report: &Report, deliveries: &HashMap<usize, Delivery>) {
         let mut sent: HashMap<u64, Vec<&roce::Message>> = HashMap::new();
-        let mut received: HashMap<u64, Vec<&roce::Message>> = HashMap::new();
-        for message in &report.messages {
+        let mut received: HashMap<u64, Vec<Delivery>> = HashMap::new();
+        for (index, message) in report.messages.iter().enumerate() {
             if report.names.get(message.requester) == program.node
                 && let Some(qpn) = message.requester_qpn
             {
@@ -165,10 +205,15 @@ impl ClockBounds {
             }
             let takes_a_receive = message.kind.to_string().contains("SEND") || message.immediate.is_some();
             if report.names.get(message.responder) == program.node && takes_a_receive {
-                received.entry(message.responder_qpn.into()).or_default().push(message);
+                let delivery = deliveries.get(&index).copied().unwrap_or_default();
+                received.entry(message.responder_qpn.into()).or_default().push(delivery);
             }
         }
-        let (mut posted, mut taken): (HashMap<u64, usize>, HashMap<u64, usize>) = Default::default();
+        let (mut posted, mut offered, mut taken): (
+            BTreeMap<u64, usize>,
+            BTreeMap<u64, usize>,
+            BTreeMap<u64, usize>,
+        ) = Default::default();
         let mut work: HashMap<(u64, u64), &roce::Message> = HashMap::new();
         for call in &program.calls {
             let (Some(qp), Some(wr_id)) = (number(&call.text, "qp"), number(&call.text, "wr_id")) else {
@@ -183,12 +228,20 @@ impl ClockBounds {
                     }
                     *index += 1;
                 }
-                CallKind::Completed if call.text.contains(": RECV") => {
-                    let index = taken.entry(qp).or_default();
-                    if let Some(message) = received.get(&qp).and_then(|messages| messages.get(*index)) {
-                        self.not_after(call, message.sent_ns);
+                // There is none before the last request that found none, and one before the request that was taken.
+                CallKind::Posted if call.text.starts_with(POST_RECV) => {
+                    let delivery = next(&mut offered, &received, qp);
+                    if let Some(ns) = delivery.not_ready_ns {
+                        self.not_after(call, ns);
                     }
-                    *index += 1;
+                    if let Some(ns) = delivery.taken_ns {
+                        self.not_before(call, ns);
+                    }
+                }
+                CallKind::Completed if call.text.contains(": RECV") => {
+                    if let Some(ns) = next(&mut taken, &received, qp).taken_ns {
+                        self.not_after(call, ns);
+                    }
                 }
                 CallKind::Completed => {
                     let message = work.get(&(qp, wr_id));
@@ -203,20 +256,24 @@ impl ClockBounds {
     }
 
     /// The first call and event of each kind of connection management, against the first of its packets.
-    fn of_management(&mut self, program: &Calls, capture: &Capture) {
+    fn of_management(&mut self, program: &Calls, capture: &Capture, LinkedLines { lines, .. }: &LinkedLines) {
         let times: HashMap<u64, u64> =
             capture.frames.iter().map(|frame| (frame.number, frame.timestamp_ns)).collect();
-        let (report, lines) = (&capture.report, capture.report.packet_lines());
-        let first_packet = |words: &str, is_its: &dyn Fn(&PacketLine) -> bool| {
-            let line = lines.iter().find(|line| line.words == words && is_its(line))?;
+        let report = &capture.report;
+        let first_packet = |words: &[&str], is_its: &dyn Fn(&PacketLine) -> bool| {
+            let line = lines.iter().find(|line| words.contains(&&*line.words) && is_its(line))?;
             times.get(&line.number).copied()
         };
         let is_from = |line: &PacketLine| report.names.get(line.ends[0]) == program.node;
         let is_to = |line: &PacketLine| report.names.get(line.ends[1]) == program.node;
         let first = |start: &str| program.calls.iter().find(|call| call.text.starts_with(start));
-        for (call, words) in
-            [("rdma_connect", "CM REQ"), ("rdma_accept", "CM REP"), ("rdma_reject", "CM REJ")]
-        {
+        // Who is told that the peer disconnects answers by the same call.
+        for (call, words) in [
+            ("rdma_connect", &["CM REQ"][..]),
+            ("rdma_accept", &["CM REP"]),
+            ("rdma_reject", &["CM REJ"]),
+            ("rdma_disconnect", &["CM DREQ", "CM DREP"]),
+        ] {
             if let (Some(call), Some(time)) = (first(call), first_packet(words, &is_from)) {
                 self.not_before(call, time);
             }
@@ -242,6 +299,13 @@ impl ClockBounds {
             }
         }
     }
+}
+
+/// The next of a queue pair's deliveries.
+fn next(at: &mut BTreeMap<u64, usize>, received: &HashMap<u64, Vec<Delivery>>, qp: u64) -> Delivery {
+    let index = at.entry(qp).or_default();
+    *index += 1;
+    received.get(&qp).and_then(|deliveries| deliveries.get(*index - 1)).copied().unwrap_or_default()
 }
 
 /// Offset that is added to a program's time to have the capture's, and how well that is known.
@@ -281,6 +345,14 @@ impl ClockOffset {
             Self::Unknown => None,
             Self::AtLeast(ns) | Self::AtMost(ns) => Some(ns),
             Self::Within { offset_ns, .. } | Self::Contradicted { offset_ns, .. } => Some(offset_ns),
+        }
+    }
+
+    /// By how much it may be wrong, in nanoseconds; `None` where the wire does not bound it on both sides.
+    pub(crate) fn uncertainty_ns(self) -> Option<i128> {
+        match self {
+            Self::Unknown | Self::AtLeast(_) | Self::AtMost(_) => None,
+            Self::Within { uncertainty_ns: ns, .. } | Self::Contradicted { by_ns: ns, .. } => Some(ns),
         }
     }
 
@@ -373,15 +445,18 @@ mod tests {
         );
         let calls = Calls::of_log(node.clone(), &log);
         assert_eq!(
-            calls.offset(&capture),
+            calls.offset(&capture, &LinkedLines::of(&capture.report)),
             ClockOffset::Within { offset_ns: 4_000_000, uncertainty_ns: 3_000_000 }
         );
-        assert_eq!(calls.offset(&capture).words(), "matched to ±3.00 ms");
+        assert_eq!(calls.offset(&capture, &LinkedLines::of(&capture.report)).words(), "matched to ±3.00 ms");
         // A CM event narrows it: the REQ is the first packet, at 10 ms.
         let connect = format!("[{:.6}] rdma_connect: x\n", own(10_000_000, -1));
-        let both = Calls::of_log(node, &(connect + &log)).offset(&capture);
+        let both = Calls::of_log(node, &(connect + &log)).offset(&capture, &LinkedLines::of(&capture.report));
         assert_eq!(both, ClockOffset::Within { offset_ns: 3_500_000, uncertainty_ns: 2_500_000 });
-        assert_eq!(Calls::of_log("nobody", &log).offset(&capture), ClockOffset::Unknown);
+        assert_eq!(
+            Calls::of_log("nobody", &log).offset(&capture, &LinkedLines::of(&capture.report)),
+            ClockOffset::Unknown
+        );
     }
 
     #[test]
@@ -398,12 +473,12 @@ mod tests {
         assert!(dreq_ns < drep_ns && active != passive);
         let log = "[1.000000] CM event DISCONNECTED, status 0\n";
         for (node, cause_ns) in [(active.clone(), drep_ns), (passive, dreq_ns)] {
-            let offset = Calls::of_log(node, log).offset(&capture);
+            let offset = Calls::of_log(node, log).offset(&capture, &LinkedLines::of(&capture.report));
             assert_eq!(offset, ClockOffset::AtLeast(i128::from(cause_ns - 1_000_000_000)));
         }
         // A DREQ that is never answered ends with an error, which has no packet.
         let unanswered = Calls::of_log(active, "[1.000000] CM event DISCONNECTED, status -110\n");
-        assert_eq!(unanswered.offset(&capture), ClockOffset::Unknown);
+        assert_eq!(unanswered.offset(&capture, &LinkedLines::of(&capture.report)), ClockOffset::Unknown);
     }
 
     #[test]

@@ -93,7 +93,7 @@ pub(crate) fn of(capture: &Capture, linked: &LinkedLines, programs: &[Calls]) ->
         packets(capture, linked, &nodes, &mut strings);
     let regions = memory::regions(report, programs);
     let messages = messages(report, &regions, &mut strings);
-    let calls = calls(capture, programs, &nodes, &mut strings);
+    let (calls, clocks) = calls(capture, linked, programs, &nodes, &mut strings);
     let layouts: Vec<Value> = layouts
         .into_iter()
         .filter_map(|index| capture.layouts.get(index))
@@ -126,6 +126,7 @@ pub(crate) fn of(capture: &Capture, linked: &LinkedLines, programs: &[Calls]) ->
         "layouts": layouts,
         "messages": messages,
         "calls": calls,
+        "clocks": clocks,
         "regions": shown_regions(&regions),
         "findings": findings(report, linked),
         "rules": rules(report),
@@ -267,12 +268,23 @@ fn messages(report: &Report, regions: &[memory::ShownRegion], strings: &mut Stri
     columns.to_json()
 }
 
-/// Calls of the programs whose clock is matched, in the order of time; those of setting up are not for the ladder.
-fn calls(capture: &Capture, programs: &[Calls], nodes: &[String], strings: &mut Strings) -> Value {
-    let mut rows = Vec::new();
+/// Calls of the programs whose clock is matched, in the order of time; those of setting up are not for the ladder. Beside them, node by node, by how many
+/// nanoseconds they may be wrong, or −1 where the wire bounds that on one side alone.
+fn calls(
+    capture: &Capture,
+    linked: &LinkedLines,
+    programs: &[Calls],
+    nodes: &[String],
+    strings: &mut Strings,
+) -> (Value, Vec<i64>) {
+    let (mut rows, mut clocks) = (Vec::new(), vec![-1; nodes.len()]);
     for program in programs {
-        let Some(offset_ns) = program.offset(capture).ns() else { continue };
+        let offset = program.offset(capture, linked);
+        let Some(offset_ns) = offset.ns() else { continue };
         let Some(node) = nodes.iter().position(|name| *name == program.node) else { continue };
+        if let (Some(clock), Some(ns)) = (clocks.get_mut(node), offset.uncertainty_ns()) {
+            *clock = i64::try_from(ns).unwrap_or(i64::MAX);
+        }
         for call in &program.calls {
             let kind = match call.kind {
                 CallKind::Setup => continue,
@@ -295,7 +307,7 @@ fn calls(capture: &Capture, programs: &[Calls], nodes: &[String], strings: &mut 
         columns.push("kind", kind);
         columns.push("text", text);
     }
-    columns.to_json()
+    (columns.to_json(), clocks)
 }
 
 fn shown_regions(regions: &[memory::ShownRegion]) -> Vec<Value> {

@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 
-use roce::{Difference, Evidence, Fate, Finding, MemoryLine, PacketLine, Refusal, Report, Side};
+use roce::{Difference, Evidence, Fate, Finding, MemoryLine, PacketLine, Refusal, Report, Rule, Side};
 
 use crate::answers::{self, LinkedLines, Mishap, MishapKind};
 use crate::calls::{Calls, duration, stamp};
 use crate::compare::{Compared, ComparedRow, Traces};
 use crate::frames::Capture;
-use crate::run::{Run, RunState};
+use crate::run::{Cause, Run, RunState};
 use crate::text::{count, escape};
 
 /// Findings and connections that are listed; a page of many says how many more there are.
@@ -23,6 +23,11 @@ pub(crate) fn head(title: &str, run: &Run, capture: &Capture, linked: &LinkedLin
     let mut out = String::new();
     let (class, sign, words) = (run.state.class(), run.state.sign(), run.state.words());
     let _ = write!(out, "<h1>{}</h1>", escape(title));
+    let is_meant = !run.expected.is_empty() || !run.expected_causes.is_empty();
+    let words = match run.state {
+        RunState::Passed if is_meant => "passed: what was to go wrong did",
+        _ => words,
+    };
     if run.state != RunState::NotJudged {
         let _ = write!(
             out,
@@ -100,7 +105,7 @@ const MISHAPS: usize = 5;
 
 /// Lines on what was made to go wrong, what came of it, and whether the data is right.
 fn story(out: &mut String, run: &Run, capture: &Capture, linked: &LinkedLines) {
-    let told = |mishap: &Mishap<'_>| recovery(mishap, linked, capture.first_ns);
+    let told = |mishap: &Mishap<'_>| recovery(mishap, run, capture, linked);
     let escaped = |sentences: &[String]| sentences.iter().map(|it| escape(it)).collect::<Vec<_>>();
     let mishaps = answers::mishaps(linked, MISHAPS);
     let rows = [
@@ -157,42 +162,74 @@ fn met(lines: &[PacketLine]) -> Vec<String> {
 }
 
 /// Times at which a packet went wrong and that was made good.
-fn recovery(mishap: &Mishap<'_>, linked: &LinkedLines, first_ns: u64) -> String {
+fn recovery(mishap: &Mishap<'_>, run: &Run, capture: &Capture, linked: &LinkedLines) -> String {
     let Mishap { line, what, again, done, repeats } = mishap;
     let after = |other: &PacketLine| duration(i128::from(other.timestamp_ns) - i128::from(line.timestamp_ns));
     let about = linked.place(line.number).and_then(|place| linked.links.get(place));
     let nak = about.and_then(|link| linked.place(link.about)).and_then(|place| linked.lines.get(place));
-    let nak =
+    let told =
         nak.map_or_else(String::new, |nak| format!(" by {} after {}", packet_button(nak.number), after(nak)));
+    let wait = nak.and_then(|nak| nak.details.strip_prefix("RNR NAK ")?.split(" msn").next());
     let went = match what {
         MishapKind::Lost => "was lost".to_owned(),
-        MishapKind::NotReady => format!("found no RECV, told{nak}"),
-        MishapKind::Refused => format!("was refused for good, told{nak}"),
+        MishapKind::NotReady => {
+            let wait = wait
+                .map_or_else(String::new, |wait| format!(", which asks to wait {} at least", escape(wait)));
+            format!("found no RECV, told{told}{wait}")
+        }
+        MishapKind::Refused => format!("was refused for good, told{told}"),
     };
-    let at = stamp(i128::from(line.timestamp_ns) - i128::from(first_ns));
-    let mut out = format!("{} ({}, at {at}) {went}", packet_button(line.number), packet_words(line));
+    let at = stamp(i128::from(line.timestamp_ns) - i128::from(capture.first_ns));
+    let begin = format!("{} ({}, at {at}) {went}: ", packet_button(line.number), packet_words(line));
+    let mut parts = Vec::new();
     match (what, again, done) {
-        (MishapKind::Refused, ..) => out.push_str(": it is not sent again"),
-        (_, None, None) if *repeats == 0 => out.push_str(": it is not sent again"),
+        (MishapKind::Refused, ..) => parts.push("it is not sent again".to_owned()),
+        (_, None, None) if *repeats == 0 => parts.push("it is not sent again".to_owned()),
         (_, None, None) => {
-            let _ = write!(out, ": sent again {}, and never taken", count(*repeats as u64, "time"));
+            parts.push(format!("sent again {}, and never taken", count(*repeats as u64, "time")));
         }
         (_, again, done) => {
-            let again =
-                again.map(|it| format!("sent again as {} after {}", packet_button(it.number), after(it)));
-            let done = done.map(|it| format!("answered by {} after {}", packet_button(it.number), after(it)));
-            let both: Vec<String> = again.into_iter().chain(done).collect();
-            out.push_str(": ");
-            out.push_str(&both.join(", "));
+            parts.extend(again.and_then(|again| receive_posted(line, again, run, capture, linked)));
+            parts.extend(
+                again.map(|it| format!("sent again as {} after {}", packet_button(it.number), after(it))),
+            );
+            parts.extend(
+                done.map(|it| format!("answered by {} after {}", packet_button(it.number), after(it))),
+            );
         }
     }
-    out + "."
+    let times =
+        if parts.len() > 1 { format!(". Times count from packet {}", line.number) } else { String::new() };
+    begin + &parts.join(", ") + &times + "."
 }
 
-/// Failed checks.
+/// The RECV that the responder posted between a request that found none and the same once more.
+fn receive_posted(
+    line: &PacketLine,
+    again: &PacketLine,
+    run: &Run,
+    capture: &Capture,
+    linked: &LinkedLines,
+) -> Option<String> {
+    let node = capture.report.names.get(line.ends[1]);
+    let span = i128::from(line.timestamp_ns)..=i128::from(again.timestamp_ns);
+    let posted = |program: &Calls| {
+        program.receives_posted(program.offset(capture, linked)).find(|time_ns| span.contains(time_ns))
+    };
+    let time_ns = run.calls.iter().filter(|program| program.node == node).find_map(posted)?;
+    let after = duration(time_ns - i128::from(line.timestamp_ns));
+    Some(format!("a RECV is posted by the {} about {after} later", escape(&node)))
+}
+
+/// Failed checks, and what went wrong as expected.
 pub(crate) fn causes(run: &Run) -> String {
+    cause_list("causes", "What is wrong", &run.causes)
+        + &cause_list("expected", "What went wrong, as expected", &run.expected_causes)
+}
+
+fn cause_list(id: &str, title: &str, causes: &[Cause]) -> String {
     let mut out = String::new();
-    for (index, cause) in run.causes.iter().enumerate() {
+    for (index, cause) in causes.iter().enumerate() {
         let (line, rest) = cause.text.split_once('\n').unwrap_or((&cause.text, ""));
         let first = if index == 0 { " first" } else { "" };
         let _ = write!(
@@ -210,7 +247,7 @@ pub(crate) fn causes(run: &Run) -> String {
         return out;
     }
     format!(
-        "<section id=\"causes\" aria-labelledby=\"h-causes\"><h2 id=\"h-causes\">What is wrong</h2><ol class=\"causes\">{out}</ol></section>"
+        "<section id=\"{id}\" aria-labelledby=\"h-{id}\"><h2 id=\"h-{id}\">{title}</h2><ol class=\"causes\">{out}</ol></section>"
     )
 }
 
@@ -233,6 +270,10 @@ pub(crate) fn findings(report: &Report, linked: &LinkedLines) -> String {
     for (finding, line) in report.findings.iter().zip(&lines).take(LISTED) {
         let severity = finding.severity.to_string();
         let evidence = evidence(report, finding, &line.evidence);
+        let place = linked.place(finding.packet).filter(|_| finding.rule == Rule::RequestRefused);
+        let about = place.and_then(|place| linked.links.get(place)).map_or(0, |link| link.about);
+        let refused =
+            if about == 0 { String::new() } else { format!(" The request is {}.", packet_button(about)) };
         let missing = answers::missing_of(finding, linked).map_or_else(String::new, |number| {
             format!(
                 " The fault is {}, which did not arrive; packet {} only shows it.",
@@ -244,7 +285,7 @@ pub(crate) fn findings(report: &Report, linked: &LinkedLines) -> String {
             out,
             "<li class=\"finding {severity}\"><p><span class=\"check\">{severity}</span> <strong>{}</strong> \
              {} <span class=\"where\">{} {}</span></p>\
-             <p>{}: <em>{}</em>.{missing}</p><details><summary>What the rule says</summary><p>{}</p><p class=\"quiet\">{}</p></details></li>",
+             <p>{}: <em>{}</em>.{refused}{missing}</p><details><summary>What the rule says</summary><p>{}</p><p class=\"quiet\">{}</p></details></li>",
             finding.rule.name(),
             packet_button(finding.packet),
             escape(&line.direction),
@@ -400,7 +441,7 @@ fn path(connection: &roce::Connection) -> String {
 }
 
 /// Calls of the programs that log them, by their own clock and by the capture's.
-pub(crate) fn calls(run: &Run, capture: &Capture) -> String {
+pub(crate) fn calls(run: &Run, capture: &Capture, linked: &LinkedLines) -> String {
     let programs: Vec<&Calls> = run.calls.iter().filter(|program| !program.is_empty()).collect();
     if programs.is_empty() {
         return String::new();
@@ -408,11 +449,12 @@ pub(crate) fn calls(run: &Run, capture: &Capture) -> String {
     let mut out = String::from(
         "<section id=\"programs\" aria-labelledby=\"h-programs\"><h2 id=\"h-programs\">Verbs calls and completions</h2>\
          <p class=\"quiet\">Each program logs them by a clock of its own. It is matched with the wire’s by what cannot be otherwise: nothing is posted \
-         after its packet, nothing completes before its answer, no CM event comes before the message that makes it (to the side that disconnects, the DREP). \
+         after its packet, nothing completes before its answer, a RECV is posted after the request that found none, no CM event comes before the message \
+         that makes it (to the side that disconnects, the DREP). \
          Where that leaves a range, the middle of it is shown.</p>",
     );
     for program in programs {
-        let offset = program.offset(capture);
+        let offset = program.offset(capture, linked);
         let _ = write!(
             out,
             "<details><summary>{}: {} <span class=\"quiet\">{}</span></summary><pre tabindex=\"0\">",

@@ -64,7 +64,7 @@ impl<'a> Page<'a> {
             "numbers" => html::numbers(report, &linked),
             "compared" => compared.clone().unwrap_or_default(),
             "connections" => html::connections(report),
-            "calls" => html::calls(&self.run, self.capture),
+            "calls" => html::calls(&self.run, self.capture, &linked),
             "counters" => html::counters(&self.run),
             "outputs" => html::outputs(&self.run),
             "text" => text(report),

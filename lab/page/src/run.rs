@@ -100,6 +100,8 @@ pub struct Run {
     pub data: Vec<String>,
     /// Failed checks, the most telling first.
     pub causes: Vec<Cause>,
+    /// Causes of what went wrong, where the scenario expects them.
+    pub expected_causes: Vec<Cause>,
     /// Further facts, as names and values: the machines, the time, the command that runs it again.
     pub facts: Vec<(String, String)>,
     /// Names of the nodes.

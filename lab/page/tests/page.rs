@@ -121,6 +121,7 @@ fn hostile_text_is_text_everywhere() {
         expected: vec![text()],
         data: vec![text()],
         causes: vec![Cause { check: text(), text: format!("{HOSTILE}\n{HOSTILE}") }],
+        expected_causes: vec![Cause { check: text(), text: text() }],
         facts: vec![(text(), text())],
         nodes: vec![text()],
         counters: vec![Counter { name: text(), values: vec![Some(1)] }],
@@ -327,6 +328,44 @@ fn key_that_nobody_gave_out_is_no_region_and_stands_beside_the_one_that_was() {
     assert_eq!(column(&data, "arrival"), [0, 0, 0, 4, 0]);
     assert_eq!(column(&data, "about"), [0, 0, 0, 5, 4]);
     assert!(html.contains("was refused for good"));
+    // The finding stands at the NAK, and leads to the WRITE as well.
+    let listed = element(&html, "<ul class=\"findings\">", "</ul>");
+    assert!(
+        listed.contains("The request is <button type=\"button\" class=\"go\" data-packet=\"4\">"),
+        "{listed}"
+    );
+}
+
+#[test]
+fn receive_that_is_posted_late_stands_between_its_rnr_nak_and_the_retry() {
+    let pair = Pair::new(1);
+    let send = || pair.request(0x04, 0).payload(b"four").ack_request().build();
+    let frames = [
+        send(),
+        pair.response(0x11, 0).aeth(0x20, 0).build(),
+        send(),
+        pair.response(0x11, 0).aeth(0x1f, 1).build(),
+    ];
+    let capture = of_frames(&frames);
+    let responder = capture.report.names.get(pair.passive.address);
+    let qp = capture.report.messages[0].responder_qpn;
+    // By the program's own clock it is a second; the wire says that it lies between the first packet and the third.
+    let log = format!("[1.000000] ibv_post_recv: qp {qp}, wr_id 1, 4 bytes\n");
+    let run = Run { calls: vec![Calls::of_log(responder.clone(), &log)], ..Run::default() };
+    let html = Page::new("a", &capture).run(run).to_html();
+    let plain: String = element(&html, "<dl class=\"story\">", "</dl>")
+        .split('<')
+        .filter_map(|piece| piece.split_once('>'))
+        .map(|(_, text)| text)
+        .collect();
+    let told = format!(
+        "found no RECV, told by packet 2 after 1.0 µs, which asks to wait 655.36 ms at least: a RECV is posted by the {responder} about 1.0 µs later, \
+         sent again as packet 3 after 2.0 µs, answered by packet 4 after 3.0 µs. Times count from packet 1."
+    );
+    assert!(plain.contains(&told), "{plain}");
+    let data = data(&html);
+    assert_eq!(unpacked(&data["calls"]["time"]), [1_000]);
+    assert!(data["clocks"].as_array().unwrap().iter().any(|it| it == 1_000), "{}", data["clocks"]);
 }
 
 #[test]
@@ -351,7 +390,7 @@ fn lost_packet_is_named_with_its_recovery_and_is_what_a_finding_is_about() {
     let plain: String =
         story.split('<').filter_map(|piece| piece.split_once('>')).map(|(_, text)| text).collect();
     assert!(
-        plain.contains("sent again as packet 5 after 3.0 µs, answered by packet 7 after 5.0 µs."),
+        plain.contains("sent again as packet 5 after 3.0 µs, answered by packet 7 after 5.0 µs. Times count from packet 2."),
         "{plain}"
     );
     let data = data(&html);

@@ -107,9 +107,17 @@ pub fn judge_with_report(
     // What stood still and passed all the same has proved itself.
     let is_stalled = evidence.nodes.values().any(|node| !kernel_log::stalls(&node.kernel_log).is_empty());
     let is_uneven = causes.iter().any(|diagnosis| diagnosis.cause == Cause::ClockNotMeasured);
-    let is_disturbed =
-        told.is_disturbed || is_uneven || is_stalled && !checks.failures.is_empty() && !told.is_explained;
+    let is_other_wire = checks.failures.iter().any(|failure| failure.reason == Reason::Wire)
+        && report.is_some_and(|report| {
+            told.is_repeated_for_nothing || has_more_for_nothing(evidence, report, accepted)
+        });
+    let is_disturbed = told.is_disturbed
+        || is_other_wire
+        || is_uneven
+        || is_stalled && !checks.failures.is_empty() && !told.is_explained;
     let is_of_programs = evidence.failure.as_ref().is_none_or(|failed| failed.kind == FailedKind::Timeout);
+    let is_expected = |diagnosis: &&Diagnosis| scenario.expect.causes.contains(&diagnosis.cause.name());
+    let expected_causes = causes.iter().filter(is_expected).cloned().collect();
     let causes = match checks.are_about_programs() && is_of_programs {
         true => heading(causes, &scenario.expect.causes, is_disturbed),
         false => Vec::new(),
@@ -126,6 +134,7 @@ pub fn judge_with_report(
         failures: checks.failures,
         proven,
         causes,
+        expected_causes,
         notes,
         proof,
         packets: report.map_or(0, |report| report.packets),
@@ -197,6 +206,13 @@ fn heading(causes: Vec<Diagnosis>, expected: &[String], is_disturbed: bool) -> V
     let is_new = |diagnosis: &Diagnosis| !expected.contains(&diagnosis.cause.name());
     let counts = |diagnosis: &Diagnosis| !is_disturbed || diagnosis.cause.rank() <= Rank::Told;
     causes.into_iter().filter(|diagnosis| is_new(diagnosis) && counts(diagnosis)).collect()
+}
+
+/// True if a trace is longer than the accepted one, and something in it came again for nothing: it may differ for that alone.
+fn has_more_for_nothing(evidence: &RunEvidence, report: &Report, accepted: &Accepted) -> bool {
+    let Accepted::Trace(accepted) = accepted else { return false };
+    report.retransmissions.spurious > 0
+        && rendered(evidence, report).lines().count() > accepted.lines().count()
 }
 
 /// Words of the diagnosis about requests that came again.
@@ -605,6 +621,27 @@ mod tests {
             with_results[1..],
             ["client 2: 0 result lines, expected one", "client 3: 0 result lines, expected one"]
         );
+    }
+
+    #[test]
+    fn trace_that_is_longer_by_repetitions_for_nothing_is_told() {
+        let evidence = RunEvidence::new(&Scenario::new("x", "a".to_owned(), "b".to_owned()));
+        let report = |again: usize| {
+            let pair = roce::synth::Pair::new(1);
+            let send = || pair.request(0x04, 0).payload(b"four").ack_request().build();
+            let ack = pair.response(0x11, 0).aeth(0x1f, 1).build();
+            let mut analysis = roce::Analysis::new(roce::Names::new());
+            for (number, frame) in (1..).zip(vec![vec![send(), ack]; again + 1].concat()) {
+                let record = roce::capture::Record::ethernet(number, number * 1_000_000, &frame);
+                analysis.push_frame(&record, &record.frame());
+            }
+            analysis.finish()
+        };
+        let of = |accepted: usize, found: usize| {
+            has_more_for_nothing(&evidence, &report(found), &Accepted::Trace(report(accepted).trace()))
+        };
+        assert_eq!([of(0, 1), of(1, 2), of(0, 0), of(1, 1), of(1, 0)], [true, true, false, false, false]);
+        assert!(!has_more_for_nothing(&evidence, &report(1), &Accepted::NotDemanded));
     }
 
     #[test]

@@ -84,6 +84,9 @@ pub struct Verdict {
     pub failures: Vec<Failure>,
     /// Causes of its failure, as far as the evidence tells, the most direct first; they head the verdict.
     pub causes: Vec<Diagnosis>,
+    /// Causes that the scenario expects, and that were found.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub expected_causes: Vec<Diagnosis>,
     /// Remarks that are held against nobody: deviations of SoftRoCE.
     pub notes: Vec<Diagnosis>,
     /// Worth of the checks that passed, in a few words: "complete: 12 packets by rxe's counters".

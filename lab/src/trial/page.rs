@@ -14,6 +14,7 @@ use crate::base::command;
 use crate::base::error::{Error, Result};
 use crate::base::progress::say;
 use crate::base::role::Role;
+use crate::judge::diagnosis::Diagnosis;
 use crate::judge::verdict::Verdict;
 use crate::run::evidence::{self, RunEvidence};
 use crate::scenario::network::Network;
@@ -156,12 +157,13 @@ fn capture(path: &Path, evidence: &RunEvidence) -> Capture {
 }
 
 fn run(verdict: &Verdict, evidence: Option<&RunEvidence>) -> Run {
-    let causes = verdict.causes.iter().map(|diagnosis| {
+    let cause = |diagnosis: &Diagnosis| {
         let next = format!("next: {}", diagnosis.next);
         let lines = std::iter::once(&diagnosis.sentence).chain(&diagnosis.evidence).chain([&next]);
         let text = lines.map(String::as_str).collect::<Vec<_>>().join("\n");
         Cause { check: diagnosis.cause.to_string(), text }
-    });
+    };
+    let causes = verdict.causes.iter().map(cause);
     let failures = verdict
         .failures
         .iter()
@@ -209,6 +211,7 @@ fn run(verdict: &Verdict, evidence: Option<&RunEvidence>) -> Run {
         expected: evidence.map(|evidence| expected(evidence, verdict)).unwrap_or_default(),
         data: evidence.map(data).unwrap_or_default(),
         causes: causes.chain(failures).collect(),
+        expected_causes: verdict.expected_causes.iter().map(cause).collect(),
         facts,
         nodes: roles(evidence).iter().map(|role| role.name().to_owned()).collect(),
         counters: evidence.map(counters).unwrap_or_default(),

@@ -104,8 +104,9 @@ fn spurious_timer(facts: &Facts<'_>) -> Option<Diagnosis> {
     let report = facts.report?;
     let counted: u64 = Role::BOTH.into_iter().map(|role| facts.counter(role, MOVED[0])).sum();
     let repeats = facts.wire.repeats;
-    // A copy that a fault made is none of them.
-    if counted == 0 && repeats.early + repeats.late == 0 || !is_all_answered(facts) {
+    // A copy that a fault made is none of them; and what an RNR NAK asked for is counted as well.
+    let is_counted = counted > 0 && facts.wire.refusals.is_empty();
+    if !is_counted && repeats.early + repeats.late == 0 || !is_all_answered(facts) {
         return None;
     }
     let again =
@@ -138,11 +139,11 @@ fn spurious_timer(facts: &Facts<'_>) -> Option<Diagnosis> {
     Some(Diagnosis::new(cause, sentence).shown_by(packet.into_iter().chain(counters)))
 }
 
-/// True if nothing that was sent was refused, or left without an answer, and no fault of the run is a reason to send again.
+/// True if nothing that was sent was refused for good, or left without an answer, and no fault of the run is a reason to send again.
 fn is_all_answered(facts: &Facts<'_>) -> bool {
     let Some(report) = facts.report else { return false };
     let evidence = facts.evidence;
-    let exceeded = ["retry_exceeded_err", "retry_rnr_exceeded_err", "send_err", "send_rnr_err"];
+    let exceeded = ["retry_exceeded_err", "retry_rnr_exceeded_err", "send_err"];
     let delays = evidence
         .scenario
         .faults
@@ -152,7 +153,7 @@ fn is_all_answered(facts: &Facts<'_>) -> bool {
         && !evidence.scenario.expect.timeouts
         && Role::BOTH.into_iter().all(|role| exceeded.iter().all(|name| facts.counter(role, name) == 0))
         && facts.wire.lost.is_empty()
-        && facts.wire.refusals.is_empty()
+        && facts.wire.refusals.iter().all(|(_, syndrome, _)| matches!(syndrome, Syndrome::RnrNak { .. }))
         && facts.findings(Rule::RequestNotAnswered).next().is_none()
         && Role::BOTH
             .into_iter()

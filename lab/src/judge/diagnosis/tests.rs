@@ -486,6 +486,30 @@ fn repetition_before_the_ack_timeout_is_a_deviation_and_later_a_stall() {
 }
 
 #[test]
+fn repetition_behind_an_rnr_retry_is_the_timers_and_the_retry_is_not() {
+    let pair = Pair::new(1);
+    let send = || pair.request(0x04, 0).payload(&[0; 16]).ack_request().build();
+    let ack = || pair.response(0x11, 0).aeth(0x1f, 1).build();
+    let of = |is_repeated: bool| {
+        let mut frames: Vec<(u64, Vec<u8>)> = connected(&pair).into_iter().map(|frame| (0, frame)).collect();
+        frames.push((10, send()));
+        frames.push((12, pair.response(0x11, 0).aeth(0x20, 0).build()));
+        frames.push((700, send()));
+        frames.push((702, ack()));
+        if is_repeated {
+            frames.push((703, send()));
+            frames.push((704, ack()));
+        }
+        let mut run = StagedRun::timed(frames);
+        run.evidence.scenario.expect.completions = true;
+        run.evidence.node(Role::Client).counters = [("completer_retry_err".to_owned(), 1)].into();
+        run.evidence.node(Role::Server).counters = [("send_rnr_err".to_owned(), 1)].into();
+        run.causes()
+    };
+    assert_eq!((of(false), of(true)), (vec![], vec![Cause::SpuriousTimer]));
+}
+
+#[test]
 fn request_that_ends_with_its_connection_is_held_against_nobody_where_completions_are_not_compared() {
     let pair = Pair::new(1);
     let of = |evidence| roce::Finding {

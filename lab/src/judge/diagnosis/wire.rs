@@ -127,7 +127,8 @@ pub struct WireFacts {
 struct SentRequests {
     /// Time at which each PSN was sent last.
     at_ns: HashMap<u32, u64>,
-    is_repeating: bool,
+    /// The last PSN of the repetition that goes on.
+    repeating: Option<Psn>,
     /// True from a request for a repetition until it comes.
     is_asked: bool,
 }
@@ -289,10 +290,11 @@ impl WireFacts {
         }
         let stream = streams.entry((packet.source, packet.destination, receiver.1)).or_default();
         let Some(before_ns) = stream.at_ns.insert(Psn::value(bth.psn()), now_ns) else {
-            stream.is_repeating = false;
+            stream.repeating = None;
             return;
         };
-        if std::mem::replace(&mut stream.is_repeating, true) {
+        // One that goes on is of the same cause; one that begins anew has its own.
+        if stream.repeating.replace(bth.psn()).is_some_and(|last| bth.psn().distance(last) > 0) {
             return;
         }
         if std::mem::take(&mut stream.is_asked) {
