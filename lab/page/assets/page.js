@@ -192,11 +192,11 @@ function filter() {
   items = [];
   rowOf = new Map();
   rowOfCall = new Map();
-  let shown = 0, before = null, call = 0;
+  let shown = 0, before = null, isRough = false, call = 0;
   const withCalls = calls > 0 && $("calls").checked && !connection && !wanted.size;
   const add = (item, time) => {
-    if (before !== null && time - before > PAUSE) items.push({ pause: time - before });
-    before = time;
+    if (before !== null && time - before > PAUSE) items.push({ pause: time - before, isRough: isRough || item.call !== undefined });
+    [before, isRough] = [time, item.call !== undefined];
     items.push(item);
   };
   const callsUntil = time => {
@@ -322,7 +322,7 @@ function rowNode(at) {
       const x = lane(node);
       svg.append(draw("path", { d: `M${x} 0 V10 L${x - 5} 15 L${x + 5} 25 L${x} 30 V40`, stroke: "var(--lane)", "stroke-width": 1.4, fill: "none" }));
     }
-    const node = make("div", { class: "gap", role: "presentation" }, svg, make("span", {}, `${time(item.pause)} pass`));
+    const node = make("div", { class: "gap", role: "presentation" }, svg, make("span", {}, `${item.isRough ? "≈" : ""}${time(item.pause)} pass`));
     node.style.top = at * HEIGHT + "px";
     return node;
   }
@@ -926,7 +926,7 @@ function point(at) {
   const [x, y, i] = points[at];
   ring.style.left = x + "px";
   ring.style.top = y + "px";
-  $("pointed").textContent = `packet ${P.number[i]}: ${[S[P.words[i]], S[P.psn[i]], details(i), P.again[i] ? "again: " + S[P.again[i]] : "", P.fate[i] > 1 ? FATES[P.fate[i]][0] : ""].filter(Boolean).join(", ")}, at ${stamp(P.time[i])}`;
+  $("pointed").textContent = `packet ${P.number[i]}: ${[S[P.words[i]], S[P.psn[i]], details(i), P.again[i] ? "again: " + S[P.again[i]] : ""].filter(Boolean).join(", ")}, at ${stamp(P.time[i])}`;
 }
 function nearest(event) {
   const box = $("canvas").getBoundingClientRect();
@@ -951,7 +951,7 @@ $("canvas").addEventListener("keydown", event => {
   event.stopPropagation();
 });
 // Packets that a cause names lead there.
-for (const place of document.querySelectorAll("#causes p, #causes pre")) {
+for (const place of document.querySelectorAll(".cause p, .cause pre")) {
   for (const text of [...place.childNodes].filter(node => node.nodeType === Node.TEXT_NODE)) {
     const parts = text.data.split(/\bpacket (\d+)\b/);
     if (parts.length > 1) text.replaceWith(...parts.map((part, at) => at % 2 && indexOf.has(Number(part)) ? packetButton(Number(part)) : at % 2 ? "packet " + part : part));

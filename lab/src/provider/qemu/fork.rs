@@ -14,7 +14,7 @@ use crate::provider::qemu::frozen::FrozenMachines;
 use crate::provider::qemu::guest::Guest;
 use crate::provider::qemu::log::came_not_up;
 use crate::provider::qemu::parts::{
-    ACTIVE, MachineParts, WAKE_LIMIT, check_joined, disk, known_hosts, reach_peer,
+    ACTIVE, MachineParts, WAKE_LIMIT, disk, known_hosts, reach_peer, wait_until_joined,
 };
 use crate::provider::qemu::qmp::Qmp;
 use crate::provider::qemu::{deployment, identity, ssh};
@@ -94,7 +94,7 @@ impl<'a> Fork<'a> {
                 Asleep { error: self.came_not_up(role, asleep.error), ..asleep }
             })?;
         }
-        check_joined(control, roles)?;
+        wait_until_joined(control, roles)?;
         Ok(guests)
     }
 

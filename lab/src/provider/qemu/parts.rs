@@ -119,12 +119,21 @@ impl MachineParts {
     }
 }
 
-/// Checks that these machines have connected their ports of the switch.
-pub(super) fn check_joined(control: &Control, roles: &[Role]) -> Result<()> {
-    let joined = control.status()?.joined;
-    match roles.iter().find(|role| !joined.contains(role)) {
-        None => Ok(()),
-        Some(role) => Err(Error::boot(format!("node {role} has not connected to the switch"))),
+/// Waits until these machines have connected their ports of the switch: they do so as they start, and a busy computer lets the switch see it later.
+pub(super) fn wait_until_joined(control: &Control, roles: &[Role]) -> Result<()> {
+    let started = Instant::now();
+    loop {
+        let joined = control.status()?.joined;
+        match roles.iter().find(|role| !joined.contains(role)) {
+            None => return Ok(()),
+            Some(role) if control.ending(*role).is_some() || started.elapsed() > START_LIMIT => {
+                return Err(Error::boot(format!(
+                    "node {role} has not connected to the switch within {} s",
+                    START_LIMIT.as_secs()
+                )));
+            }
+            Some(_) => thread::sleep(Duration::from_millis(5)),
+        }
     }
 }
 

@@ -29,7 +29,7 @@ use crate::provider::qemu::guest::Guest;
 use crate::provider::qemu::log::{came_not_up, console_log};
 use crate::provider::qemu::pair::QemuPair;
 use crate::provider::qemu::parts::{
-    ACTIVE, MachineParts, Tools, WAKE_LIMIT, check_joined, disk, known_hosts, reach_peer,
+    ACTIVE, MachineParts, Tools, WAKE_LIMIT, disk, known_hosts, reach_peer, wait_until_joined,
 };
 use crate::provider::qemu::process::{MachineWait, Process};
 use crate::provider::qemu::qmp::Qmp;
@@ -234,7 +234,7 @@ impl Qemu {
             step.done(if self.parts.recipe().has_rxe { "rxe ACTIVE" } else { "" });
         }
         let step = Step::begin("freeze both machines");
-        check_joined(&control, &Role::BOTH)?;
+        wait_until_joined(&control, &Role::BOTH)?;
         guests[&Role::Client].demand("the peer answers", &reach_peer())?;
         self.warm(&guests, frozen)?;
         for role in Role::BOTH {
