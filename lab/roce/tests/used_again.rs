@@ -85,6 +85,28 @@ fn lost_last_answer_of_a_run_makes_no_error_of_the_next() {
 }
 
 #[test]
+fn run_with_another_path_mtu_is_of_another_connection_though_the_answers_before_are_lost() {
+    let pair = first();
+    let write = |pair: &Pair, mtu: usize| {
+        let first = pair.request(0x06, 0).reth(0x5500_0000, 7, 2 * mtu as u32).payload(&vec![1; mtu]).build();
+        let last = pair.request(0x08, 1).ack_request().payload(&vec![2; mtu]).build();
+        vec![first, last, pair.response(0x11, 1).aeth(0x1f, 1).build()]
+    };
+    for (psn, mtu) in [(9_000, 2_048), (9_000, 256), (10, 4_096)] {
+        let second = Pair { active: from(pair.active, psn), ..pair };
+        let mut lacking = write(&pair, 1_024);
+        lacking.pop();
+        let report = report(&[lacking, write(&second, mtu)]);
+        assert_eq!(rules(&report), [], "{mtu} from {psn}");
+        assert_eq!((report.connections.len(), acknowledged(&report)), (2, 1), "{mtu} from {psn}");
+    }
+    // One that goes on where the other ended is the same requester's, which erred.
+    let second = Pair { active: from(pair.active, 1_002), ..pair };
+    let found = rules(&report(&[write(&pair, 1_024), write(&second, 512)]));
+    assert!(found.contains(&Rule::PathMtuViolated), "{found:?}");
+}
+
+#[test]
 fn queue_pair_that_another_node_talks_to_is_used_again() {
     let first = first();
     for psn in [1_000, 1_003, 9_000] {

@@ -114,6 +114,10 @@ causes! {
     "The four bytes of an immediate travel as they are given. This one is huge as it is on the wire, and small with its bytes reversed; a program failed, and nothing more direct tells why.",
     "write imm_data = htonl(value) in the work request, and ntohl(wc.imm_data) where it is read, or neither";
 
+    WriteWithoutImmediate, Silent, "a RECV waits for an immediate, and the peer's WRITEs have none",
+    "A WRITE without immediate is taken by no RECV: its data arrives, and the responder's program hears nothing of it. One waited for a RECV until its queue pair was flushed, and all that came to it were such WRITEs.",
+    "post the WRITE as IBV_WR_RDMA_WRITE_WITH_IMM, or tell the responder in another way that the data is there";
+
     ReceiveNotPosted, Told, "a SEND finds no RECV",
     "The responder answered \"receiver not ready\" until the requester gave up, or still did when the run ended.",
     "post RECVs before rdma_accept or rdma_connect, and as many as the peer has SENDs in flight; rnr_retry_count 7 waits for ever";

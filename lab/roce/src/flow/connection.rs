@@ -5,7 +5,8 @@ use std::net::IpAddr;
 
 use crate::cm::{PortSpace, Req, ack_timeout_ns, path_mtu_bytes};
 use crate::retransmission::Retransmissions;
-use crate::wire::Psn;
+use crate::rules::{path_mtu_invalid, path_mtu_violated};
+use crate::wire::{Opcode, Psn};
 
 /// A side of a connection; each sends requests in a PSN space of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -131,6 +132,13 @@ impl Connection {
     /// True if one of its sides has asked to end it.
     pub(crate) fn is_closed(&self) -> bool {
         Side::BOTH.into_iter().any(|side| self.management.contains(&(side, "DREQ")))
+    }
+
+    /// True if a payload is one of another path MTU than that of the connection.
+    pub(crate) fn has_other_path_mtu(&self, opcode: Opcode, payload_bytes: usize) -> bool {
+        let (place, payload_bytes) = (opcode.place(), payload_bytes as u64);
+        self.path_mtu_bytes.is_some_and(|mtu| !path_mtu_violated::is_right(mtu.into(), place, payload_bytes))
+            && path_mtu_invalid::allows(place, payload_bytes)
     }
 
     pub(crate) fn endpoint_mut(&mut self, side: Side) -> &mut ConnectionEnd {

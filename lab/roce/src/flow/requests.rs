@@ -85,13 +85,13 @@ impl RequestPsns {
         self.answered > 0
     }
 
-    /// True if a request cannot follow what was sent: all of that is answered, and it lies before all of it or far from it.
+    /// True if a request cannot follow what was sent: it lies before all of that or far from it, and all of that is answered or `is_unlike` it.
     #[inline]
-    pub(super) fn is_behind(&self, opcode: Opcode, psn: Psn) -> bool {
+    pub(super) fn is_behind(&self, opcode: Opcode, psn: Psn, is_unlike: impl FnOnce() -> bool) -> bool {
         let Some(distance) = self.distance(psn) else { return false };
         (distance < 0 || distance - self.end > USED_AGAIN_PSNS)
             && opcode.place().starts()
-            && self.is_all_answered()
+            && (self.is_all_answered() || is_unlike())
     }
 
     /// True if it is known that a PSN is none of theirs.
@@ -161,9 +161,11 @@ mod tests {
         let only = Opcode(0x04);
         let mut requests = RequestPsns::default();
         requests.ask(Psn::new(100), Some(1), 0);
-        assert!(!requests.is_behind(only, Psn::new(50)), "it waits for its answer");
+        let is_behind = |requests: &RequestPsns, psn| requests.is_behind(only, Psn::new(psn), || false);
+        assert!(!is_behind(&requests, 50), "it waits for its answer");
+        assert!(requests.is_behind(only, Psn::new(50), || true), "the answer may be lost");
         requests.answer(Psn::new(100), false);
-        assert!(requests.is_behind(only, Psn::new(50)) && requests.is_behind(only, Psn::new(9_000)));
-        assert!(!requests.is_behind(only, Psn::new(101)) && !requests.is_behind(only, Psn::new(100)));
+        assert!(is_behind(&requests, 50) && is_behind(&requests, 9_000));
+        assert!(!is_behind(&requests, 101) && !is_behind(&requests, 100));
     }
 }

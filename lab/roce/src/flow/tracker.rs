@@ -439,7 +439,11 @@ impl Tracker {
             let is_rare = if is_response {
                 !requests.has_begun() || requests.has_not(bth.psn())
             } else {
-                requests.is_behind(opcode, bth.psn()) && (!is_managed || state.connection.is_closed())
+                let has_other_mtu = || {
+                    !is_managed && state.connection.has_other_path_mtu(opcode, packet.payload_length_bytes)
+                };
+                requests.is_behind(opcode, bth.psn(), has_other_mtu)
+                    && (!is_managed || state.connection.is_closed())
             };
             let is_others = !is_managed && state.connection.endpoint(sender).address != packet.source;
             if is_rare || is_others {

@@ -71,6 +71,14 @@ fn pair(cause: Cause) -> (StagedRun, StagedRun) {
         }
         Cause::ImmediateWithoutReceive => (immediate_sent(&[RNR, RNR]), immediate_sent(&[RNR, ACK])),
         Cause::ImmediateByteSwapped => (immediate(7_u32.swap_bytes()), immediate(7)),
+        Cause::WriteWithoutImmediate => {
+            let of = |stderr| {
+                let mut run = written(&[(va, ACK)]);
+                run.ended(Role::Server, 4, "", stderr);
+                run
+            };
+            (of("completion wr_id 1: RECV WR_FLUSH_ERR, 0 bytes, qp 18"), of("lost"))
+        }
         Cause::ReceiveNotPosted => (sent(&[RNR, RNR]), sent(&[RNR, ACK])),
         Cause::NobodyListens => (rejected(8, 1), rejected(28, 1)),
         Cause::RejectedByProgram => (rejected(28, 1), rejected(28, 9_000)),

@@ -13,12 +13,16 @@ use crate::scenario::cause::Cause;
 /// Words of the completion of a request that was given up for want of a RECV.
 const NOT_READY: [&str; 2] = ["RNR retry counter exceeded", "RNR_RETRY_EXC_ERR"];
 
+/// Words of a program whose RECV nothing took until its queue pair ended.
+const FLUSHED: [&str; 2] = ["RECV WR_FLUSH_ERR", "waited for the completion of RECV"];
+
 /// Words of a program that waits for a completion in vain.
 const IN_VAIN: [&str; 3] = ["no completion", "timeout", "timed out"];
 
 /// The causes of messages without a RECV.
 pub(super) fn causes(facts: &Facts<'_>) -> Vec<Diagnosis> {
-    not_ready(facts).into_iter().chain(datagrams(facts)).chain(swapped_immediate(facts)).collect()
+    let silent = datagrams(facts).into_iter().chain(swapped_immediate(facts)).chain(without_immediate(facts));
+    not_ready(facts).into_iter().chain(silent).collect()
 }
 
 /// A responder that was not ready until the end, and said so.
@@ -113,6 +117,28 @@ fn swapped_immediate(facts: &Facts<'_>) -> Option<Diagnosis> {
     );
     let packet = format!("packet {}: {} with immediate {imm:#x}", message.packet_last, message.kind);
     Some(Diagnosis::new(Cause::ImmediateByteSwapped, sentence).shown_by([packet]))
+}
+
+/// A program that waited for a RECV, and WRITEs that take none.
+fn without_immediate(facts: &Facts<'_>) -> Option<Diagnosis> {
+    let report = facts.report?;
+    let (waiting, said) =
+        Role::BOTH.into_iter().filter(|role| facts.is_in_trouble(*role)).find_map(|role| {
+            let said = facts.said(role, &FLUSHED)?;
+            Some((role, said))
+        })?;
+    let is_its = |address| facts.evidence.owner(address) == Some(waiting);
+    let came = || report.messages.iter().filter(|message| is_its(message.responder));
+    let write = came().next()?;
+    if !came().all(|message| message.kind == MessageKind::Write && message.outcome.is_done()) {
+        return None;
+    }
+    let (requester, count) = (facts.name(write.requester), came().count());
+    let what = if count == 1 { "WRITE has".to_owned() } else { format!("{count} WRITEs have") };
+    let sentence =
+        format!("{waiting} waits for a RECV, and {requester}'s {what} no immediate: no RECV takes one");
+    let packet = format!("packet {}: RDMA WRITE of {} bytes, acknowledged", write.packet_last, write.bytes);
+    Some(Diagnosis::new(Cause::WriteWithoutImmediate, sentence).shown_by([packet, said]))
 }
 
 fn takes_a_receive(kind: MessageKind) -> bool {
