@@ -168,6 +168,9 @@ function arrow(i, from, to, y) {
   return group;
 }
 
+// A packet's name; of a refusal its reason, since it is an "Acknowledge" by its opcode.
+const headline = i => P.part[i] >= 3 ? `${S[P.details[i]].replace(/ msn \d+.*$/, "")} (${S[P.words[i]]})` : S[P.words[i]];
+
 // What is shown: packets that the terms ask for, and pauses between them.
 // Of what is shown one row is open: a packet's, or that of a call; the packet stays the one that is stepped to.
 let items = [], rowOf = new Map(), rowOfCall = new Map(), chosen = -1, opened = -1;
@@ -183,7 +186,8 @@ function pauseFrom() {
 }
 const PAUSE = pauseFrom();
 function haystack(i) {
-  return [`#${P.number[i]}`, S[P.words[i]], S[P.psn[i]], S[P.details[i]], S[P.source[i]], S[P.destination[i]], S[P.again[i]], FATES[P.fate[i]][0]]
+  const kinds = Object.values(KINDS).filter(([, , is]) => is(i)).map(([words]) => words);
+  return [`#${P.number[i]} packet ${P.number[i]}`, ...kinds, stamp(P.time[i]), S[P.words[i]], S[P.psn[i]], S[P.details[i]], S[P.source[i]], S[P.destination[i]], S[P.again[i]], FATES[P.fate[i]][0]]
     .concat((findings.get(P.number[i]) || []).map(finding => finding[0])).join(" ").toLowerCase();
 }
 function filter() {
@@ -337,7 +341,8 @@ function rowNode(at) {
   const again = P.again[i] ? "again: " + S[P.again[i]] : "", isNarrow = width < 520;
   const odd = isNarrow ? [P.fate[i] > 1 && P.fate[i] < 13 ? FATES[P.fate[i]][0] : "", P.again[i] ? "again" : ""].filter(Boolean).map(word => word + ": ").join("") : "";
   const name = isRefusal ? reason : isNarrow ? odd + S[P.words[i]].replace(/^[RU][CD] (RDMA )?/, "") : S[P.words[i]];
-  const beside = [management(i), S[P.psn[i]], again, isRefusal ? S[P.words[i]] : details(i), P.bytes[i] > 0 ? many(P.bytes[i], "byte") : ""].filter(Boolean).join(" · ");
+  const discarded = P.arrival[i] === 2 || P.arrival[i] === 5 ? "discarded" : "";
+  const beside = [management(i), isNarrow && isCulprit(i) ? details(i) : "", S[P.psn[i]], discarded, again, isRefusal ? S[P.words[i]] : details(i), P.bytes[i] > 0 ? many(P.bytes[i], "byte") : ""].filter(Boolean).join(" · ");
   const label = make("div", { class: "label" }, make("b", { class: "p" + P.part[i] }, name), " ", make("span", {}, beside));
   const [low, high] = from < to ? [from, to] : [to, from];
   label.style.left = low + 8 + "px";
@@ -431,9 +436,24 @@ function steps() {
   return make("div", { class: "nav" }, previous, next);
 }
 
+// What becomes of a packet that arrives and is not taken, where no NAK tells; the numbers are those of the page's data.
+const IN_VAIN = {
+  2: "discards it: one before it is missing, and has to come first.",
+  3: "has taken the same before: it does nothing with this one but answer.",
+  5: "does nothing with it: its queue pair is in the error state.",
+};
+// The packet that another one repeats.
+function firstSent(i) {
+  for (let before = i - 1; before >= 0; before--) {
+    if (P.part[before] === P.part[i] && P.message[before] === P.message[i] && P.offset[before] === P.offset[i] && P.from[before] === P.from[i] && !P.again[before]) {
+      return [" It was sent first as ", packetButton(P.number[before]), "."];
+    }
+  }
+  return [];
+}
 function open(i, moveFocus) {
   const number = P.number[i];
-  const out = [steps(), make("h3", { id: "h-packet" }, `${number} · ${S[P.words[i]]}`),
+  const out = [steps(), make("h3", { id: "h-packet" }, `${number} · ${headline(i)}`),
     make("p", {}, `${S[P.source[i]]} → ${S[P.destination[i]]}`, S[P.psn[i]] ? `, PSN ${S[P.psn[i]]}` : "", P.bytes[i] > 0 ? `, ${many(P.bytes[i], "byte")}` : ""),
     make("p", { class: "quiet" }, `${stamp(P.time[i])} after the first frame`, i > 0 ? `, ${time(heads(i))} after the packet before` : "")];
   if (S[P.details[i]] && !data.parameters[i]) out.push(make("p", {}, details(i)));
@@ -447,7 +467,8 @@ function open(i, moveFocus) {
     if (made !== undefined) parts.push(" It went on as ", packetButton(P.number[made]), ".");
     out.push(say(kind, ...parts));
   }
-  if (P.again[i]) out.push(say("repeated", AGAIN[S[P.again[i]]] || "Sent again."));
+  if (P.again[i]) out.push(say("repeated", AGAIN[S[P.again[i]]] || "Sent again.", ...firstSent(i)));
+  if (IN_VAIN[P.arrival[i]]) out.push(say("late", `${data.nodes[P.to[i]]} ${IN_VAIN[P.arrival[i]]}`));
   if (P.part[i] >= 3 || P.arrival[i] === 4 || P.arrival[i] === 6) out.push(refusal(i));
   for (const [rule, packet] of shownAt.get(number) || []) out.push(say("p4", "Its loss shows at ", packetButton(packet), `, which breaks ${rule} because this one is missing.`));
   for (const [rule, severity, , evidence, missing] of findings.get(number) || []) {
@@ -459,7 +480,7 @@ function open(i, moveFocus) {
   if (at >= 0) {
     const M = data.messages;
     out.push(make("p", {}, `${P.part[i] === 1 || P.bytes[i] > 0 ? "Part of" : "Answers"} message ${at + 1}: ${S[M.kind[at]]}, ${many(M.bytes[at], "byte")}${S[M.memory[at]] ? " at " + S[M.memory[at]] : ""}, ${S[M.outcome[at]]}`,
-      M.took[at] >= 0 ? ` after ${time(M.took[at])}` : "", "."));
+      M.took[at] >= 0 ? ` ${time(M.took[at])} after its first packet (${M.first[at]})` : "", "."));
   }
   const parameters = data.parameters[i];
   if (parameters) {
@@ -472,7 +493,7 @@ function open(i, moveFocus) {
 // What a CM message says, with what its names stand for.
 function explained(value) {
   const start = /starting PSN (.+)[+]0$/.exec(value), known = data.regions.find(region => value.endsWith("rkey " + region.name));
-  if (start) return `${value}: the first PSN of ${start[1]}’s requests, which the other end chooses`;
+  if (start) return `${value}: ${start[1]} is to begin its requests with it`;
   return known ? `${value} (rkey ${known.rkey}, va ${known.base})` : value.includes("<") ? `${value} (of this run: see the bytes)` : value;
 }
 
@@ -483,10 +504,12 @@ function refusal(i) {
   const cause = about ? ["Caused by ", about, ". "] : [];
   if (P.part[i] === 3) {
     const wait = (/RNR NAK ([0-9.]+ ms)/.exec(S[P.details[i]]) || [])[1];
-    const code = wait === "655.36 ms" ? " It is what the code 0 stands for, the longest of all: the responder’s programs set another with min_rnr_timer." : " The responder’s programs set it with min_rnr_timer.";
-    return say("p3", ...cause, `The responder has no RECV for ${psn}: the requester waits at least ${wait || "the time that this RNR NAK names"}, and sends it again, as often as its rnr_retry_count says (7: without end).${code} A RECV that is posted before the peer may send needs none of it.`);
+    const node = data.nodes[P.from[i]], code = wait === "655.36 ms" ? `which is its code 0, the longest time, and what ${node} has where its program sets none` : `which ${node}’s program or its library has set`;
+    return say("p3", ...cause, make("p", {}, `${node} has no RECV for ${psn}. ${data.nodes[P.to[i]]} is to wait at least ${wait || "the time that this RNR NAK names"}, and to send it again, as often as its rnr_retry_count says (7: without end).`),
+      make("p", {}, `The time is ${node}’s choice, by min_rnr_timer of its queue pair, ${code}. A RECV that is posted meanwhile ends no wait: nothing tells ${data.nodes[P.to[i]]} of it. One that is posted before the peer may send makes none.`));
   }
-  if (isAgain) return say("p4", ...cause, `The responder asks for ${psn} again, and for all that was sent after it.`);
+  const lost = (findings.get(P.about[i]) || []).map(finding => finding[4]).find(Boolean);
+  if (isAgain) return say("p4", ...cause, `The responder asks for ${psn} again, and for all that was sent after it.`, ...(lost ? [" It is ", packetButton(lost), ", which did not arrive."] : []));
   return say("p4", ...cause, `The responder refuses ${psn} for good (${S[P.details[i]].replace(/ msn \d+.*$/, "")}): neither queue pair can do anything more.`);
 }
 
@@ -608,8 +631,10 @@ function goTo(number) {
   // The way back leads to where the reader was.
   history.pushState(null, "", "#packet-" + number);
   choose(indexOf.get(number));
-  $("ladder").scrollIntoView({ block: "start" });
-  list.focus({ preventScroll: true });
+  // Where both do not stand side by side, what was asked for comes first.
+  const isNarrow = matchMedia("(max-width: 1000px)").matches;
+  (isNarrow ? $("packet") : $("ladder")).scrollIntoView({ block: "start" });
+  (isNarrow ? $("packet") : list).focus({ preventScroll: true });
 }
 function step(by) {
   let at = (here() ?? -1) + by;
@@ -624,9 +649,11 @@ function chooseItem(item) {
 function nextMarked(by) {
   const isOdd = ({ i, call }) => i !== undefined ? isMarked(i) : call !== undefined && CALLS[C.kind[call]][0] === "failed";
   for (let at = (here() ?? -1) + by; at >= 0 && at < items.length; at += by) {
-    if (isOdd(items[at])) return chooseItem(items[at]);
+    if (!isOdd(items[at])) continue;
+    chooseItem(items[at]);
+    return list.scrollIntoView({ block: "nearest" });
   }
-  $("shown").textContent = `No marked row ${by > 0 ? "after" : "before"} this one.`;
+  $("shown").textContent = `No row with a sign ${by > 0 ? "after" : "before"} this one.`;
 }
 
 // The legend, which is the filter too.
@@ -785,7 +812,7 @@ function regions() {
     const keys = make("p", { class: "quiet" }, "rkey ", make("code", {}, region.rkey), region.unknown ? ", address " : ", base ", make("code", {}, region.base), region.length ? `, ${many(region.length, "byte")} registered` : "");
     if (region.unknown) {
       $("regions").append(make("div", { class: "region" }, make("h3", {}, `${region.rkey}: an rkey that nobody gave out`),
-        make("p", {}, `No region has this key, so nothing was written or read with it. ${region.given ? `Its node gave out ${region.given}.` : "No key of its node is known."} In the trace it is ${region.name}.`), keys));
+        make("p", {}, `No region has this key, so nothing was written or read with it. ${region.given ? `${region.name.split(".")[0]} gave out ${region.given}.` : "No key of its node is known."}`), keys));
       continue;
     }
     if (!region.messages.length) {
@@ -799,7 +826,7 @@ function regions() {
     }
     const scale = offset => 10 + 980 * (offset - low) / (high - low);
     const shown = region.messages.slice(0, 400);
-    const svg = draw("svg", { viewBox: "0 0 1000 64", role: "img", "aria-label": `${region.name}: ${many(region.messages.length, "message")} between byte ${low} and byte ${high}` });
+    const svg = draw("svg", { viewBox: "0 0 1000 52", role: "img", "aria-label": `${region.name}: ${many(region.messages.length, "message")} between byte ${low} and byte ${high}` });
     for (const [at, offset] of shown) {
       const kind = S[M.kind[at]], isRead = kind.includes("READ"), isWrite = kind.includes("WRITE");
       const isBad = S[M.outcome[at]].startsWith("refused") || S[M.outcome[at]] === "never answered";
@@ -809,14 +836,13 @@ function regions() {
       rect.addEventListener("click", () => goTo(M.first[at]));
       svg.append(rect);
     }
-    svg.append(draw("text", { x: 10, y: 60, fill: "var(--quiet)", "font-size": 12 }, `+${low}`), draw("text", { x: 990, y: 60, fill: "var(--quiet)", "font-size": 12, "text-anchor": "end" }, `+${high}`));
     const kinds = new Map();
     for (const [at] of region.messages) {
       const kind = S[M.kind[at]] + ", " + S[M.outcome[at]], sum = kinds.get(kind) || [0, 0];
       kinds.set(kind, [sum[0] + 1, sum[1] + M.bytes[at]]);
     }
     const words = [...kinds].map(([kind, [number, bytes]]) => `${number.toLocaleString("en")} × ${kind} (${many(bytes, "byte")})`).join("; ");
-    $("regions").append(make("div", { class: "region" }, make("h3", {}, region.name), make("p", {}, words), keys, svg));
+    $("regions").append(make("div", { class: "region" }, make("h3", {}, region.name), make("p", {}, words), keys, svg, make("p", { class: "bounds quiet", "aria-hidden": "true" }, make("span", {}, `+${low}`), make("span", {}, `+${high}`))));
   }
 }
 // Requests that were sent again, by message.
@@ -861,7 +887,7 @@ function messages() {
 }
 
 // Everything together.
-const stepped = stepper({ data, P, S, count, make, draw, time, stamp, many, arrow, bytesOf, fieldsOf, choose, fates: FATES, details });
+const stepped = stepper({ data, P, S, count, make, draw, time, stamp, many, arrow, bytesOf, fieldsOf, choose, fates: FATES, details, headline });
 $("ladder").hidden = false;
 makeLegend();
 if (data.connections.length > 1) {
@@ -911,6 +937,12 @@ addEventListener("popstate", () => {
   if (back && indexOf.has(Number(back[1]))) choose(indexOf.get(Number(back[1])), { isAsked: false });
 });
 $("find").addEventListener("input", filter);
+$("find").addEventListener("keydown", event => {
+  if (event.key !== "Escape" && event.key !== "Enter") return;
+  if (event.key === "Escape") { $("find").value = ""; filter(); }
+  event.preventDefault();
+  list.focus();
+});
 $("connection").addEventListener("change", filter);
 $("with-calls").hidden = !calls;
 $("calls").addEventListener("change", filter);

@@ -1,6 +1,6 @@
 // A run packet by packet: what both ends know after each, and what stands in memory. All of it is worked out from the wire; what its responder does with a request is in the page's data.
 "use strict";
-function stepper({ data, P, S, count, make, draw, time, stamp, many, arrow, bytesOf, fieldsOf, choose, fates, details }) {
+function stepper({ data, P, S, count, make, draw, time, stamp, many, arrow, bytesOf, fieldsOf, choose, fates, details, headline }) {
 const $ = id => document.getElementById(id);
 const M = data.messages, messages = (M.first || []).length;
 const indexOf = new Map();
@@ -198,10 +198,11 @@ function regionNode(name, region, i) {
     }
   }
   const dump = make("div", { class: "hex", tabindex: "0", role: "img", "aria-label": `${name}, ${end - start} bytes from ${start} on` });
-  for (let at = 0; at < bytes.length; at += 16) {
+  const perRow = document.documentElement.clientWidth < 560 ? 8 : 16;
+  for (let at = 0; at < bytes.length; at += perRow) {
     dump.append(make("span", { class: "o" }, String(start + at).padStart(6) + "  "));
     let text = "";
-    for (let byte = at; byte < at + 16; byte++) {
+    for (let byte = at; byte < at + perRow; byte++) {
       if (byte >= bytes.length) { dump.append("   "); continue; }
       const value = bytes[byte];
       dump.append(make("b", { class: fresh.has(byte) ? "lit" : "" }, value === null ? "··" : value < 0 ? "??" : value.toString(16).padStart(2, "0")), " ");
@@ -226,7 +227,7 @@ function show(i) {
   const isBack = P.from[i] === P.to[i] ? P.part[i] >= 2 : P.from[i] === right;
   svg.append(arrow(i, isBack ? 280 : 20, isBack ? 20 : 280, 30));
   const cards = [card(left, now, before, i), left === right ? make("div", { class: "end" }) : card(right, now, before, i)];
-  const wire = make("div", { class: "wire" }, make("strong", { class: "p" + P.part[i] }, S[P.words[i]]), make("span", { class: "quiet" }, [S[P.psn[i]], P.bytes[i] > 0 ? many(P.bytes[i], "byte") : "", details(i)].filter(Boolean).join(", ")), svg,
+  const wire = make("div", { class: "wire" }, make("strong", { class: "p" + P.part[i] }, headline(i)), make("span", { class: "quiet" }, [S[P.psn[i]], P.bytes[i] > 0 ? many(P.bytes[i], "byte") : "", details(i)].filter(Boolean).join(", ")), svg,
     make("p", { role: "status" }, now.words.join(" ") || (cards.some(node => node.querySelector(".changed-now")) ? "What changes is marked." : "Nothing that the wire tells changes.")));
   $("ends").replaceChildren(cards[0], wire, cards[1]);
   const regions = [...now.memory].sort((a, b) => b[1].writes[b[1].writes.length - 1].i - a[1].writes[a[1].writes.length - 1].i).slice(0, 4);

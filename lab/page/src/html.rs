@@ -25,7 +25,7 @@ pub(crate) fn head(title: &str, run: &Run, capture: &Capture, linked: &LinkedLin
     let _ = write!(out, "<h1>{}</h1>", escape(title));
     let is_meant = !run.expected.is_empty() || !run.expected_causes.is_empty();
     let words = match run.state {
-        RunState::Passed if is_meant => "passed: what was to go wrong did",
+        RunState::Passed if is_meant => "passed: what it makes go wrong went wrong, as expected",
         _ => words,
     };
     if run.state != RunState::NotJudged {
@@ -94,7 +94,7 @@ pub(crate) fn numbers(report: &Report, linked: &LinkedLines) -> String {
     let psn = requester.map_or_else(String::new, |node| {
         format!(
             "The PSN <code>{node}+1</code> is the second of {node}’s requests on a connection, <code>+0</code> the first; an answer has the PSN of what it \
-             answers. MSN counts the messages that the responder has done. "
+             answers. MSN counts the messages that the responder has done; AckReq asks for an answer. "
         )
     });
     format!("{others}{psn}GSI is the queue pair that connection management (CM) uses.")
@@ -161,46 +161,43 @@ fn met(lines: &[PacketLine]) -> Vec<String> {
     shown
 }
 
-/// Times at which a packet went wrong and that was made good.
+/// Sentences on a packet that went wrong, and on what made it good.
 fn recovery(mishap: &Mishap<'_>, run: &Run, capture: &Capture, linked: &LinkedLines) -> String {
     let Mishap { line, what, again, done, repeats } = mishap;
     let after = |other: &PacketLine| duration(i128::from(other.timestamp_ns) - i128::from(line.timestamp_ns));
     let about = linked.place(line.number).and_then(|place| linked.links.get(place));
     let nak = about.and_then(|link| linked.place(link.about)).and_then(|place| linked.lines.get(place));
-    let told =
-        nak.map_or_else(String::new, |nak| format!(" by {} after {}", packet_button(nak.number), after(nak)));
-    let wait = nak.and_then(|nak| nak.details.strip_prefix("RNR NAK ")?.split(" msn").next());
+    let told = nak.map_or_else(String::new, |nak| {
+        let wait = nak.details.strip_prefix("RNR NAK ").and_then(|rest| rest.split(" msn").next());
+        let wait =
+            wait.map_or_else(String::new, |wait| format!(" and asks to wait {} at least", escape(wait)));
+        format!(": {} says so after {}{wait}", packet_button(nak.number), after(nak))
+    });
     let went = match what {
-        MishapKind::Lost => "was lost".to_owned(),
-        MishapKind::NotReady => {
-            let wait = wait
-                .map_or_else(String::new, |wait| format!(", which asks to wait {} at least", escape(wait)));
-            format!("found no RECV, told{told}{wait}")
-        }
-        MishapKind::Refused => format!("was refused for good, told{told}"),
+        MishapKind::Lost => "was lost",
+        MishapKind::NotReady => "found no RECV",
+        MishapKind::Refused => "was refused for good",
     };
     let at = stamp(i128::from(line.timestamp_ns) - i128::from(capture.first_ns));
-    let begin = format!("{} ({}, at {at}) {went}: ", packet_button(line.number), packet_words(line));
-    let mut parts = Vec::new();
+    let mut sentences =
+        vec![format!("{} ({}, at {at}) {went}{told}", packet_button(line.number), packet_words(line))];
     match (what, again, done) {
-        (MishapKind::Refused, ..) => parts.push("it is not sent again".to_owned()),
-        (_, None, None) if *repeats == 0 => parts.push("it is not sent again".to_owned()),
+        (MishapKind::Refused, ..) => sentences.push("It is not sent again".to_owned()),
+        (_, None, None) if *repeats == 0 => sentences.push("It is not sent again".to_owned()),
         (_, None, None) => {
-            parts.push(format!("sent again {}, and never taken", count(*repeats as u64, "time")));
+            sentences.push(format!("It is sent again {}, and never taken", count(*repeats as u64, "time")));
         }
         (_, again, done) => {
-            parts.extend(again.and_then(|again| receive_posted(line, again, run, capture, linked)));
-            parts.extend(
-                again.map(|it| format!("sent again as {} after {}", packet_button(it.number), after(it))),
-            );
-            parts.extend(
-                done.map(|it| format!("answered by {} after {}", packet_button(it.number), after(it))),
-            );
+            sentences.extend(again.and_then(|again| receive_posted(line, again, run, capture, linked)));
+            let again = again
+                .map(|it| format!("{} is the same once more, after {}", packet_button(it.number), after(it)));
+            let done = done.map(|it| format!("{} answers, after {}", packet_button(it.number), after(it)));
+            sentences.extend(again);
+            sentences.extend(done);
+            sentences.push(format!("All times count from packet {}", line.number));
         }
     }
-    let times =
-        if parts.len() > 1 { format!(". Times count from packet {}", line.number) } else { String::new() };
-    begin + &parts.join(", ") + &times + "."
+    sentences.join(". ") + "."
 }
 
 /// The RECV that the responder posted between a request that found none and the same once more.
@@ -214,11 +211,14 @@ fn receive_posted(
     let node = capture.report.names.get(line.ends[1]);
     let span = i128::from(line.timestamp_ns)..=i128::from(again.timestamp_ns);
     let posted = |program: &Calls| {
-        program.receives_posted(program.offset(capture, linked)).find(|time_ns| span.contains(time_ns))
+        let offset = program.offset(capture, linked);
+        let time_ns = program.receives_posted(offset).find(|time_ns| span.contains(time_ns))?;
+        Some((time_ns, offset.uncertainty_ns().unwrap_or(0)))
     };
-    let time_ns = run.calls.iter().filter(|program| program.node == node).find_map(posted)?;
-    let after = duration(time_ns - i128::from(line.timestamp_ns));
-    Some(format!("a RECV is posted by the {} about {after} later", escape(&node)))
+    let (time_ns, doubt_ns) = run.calls.iter().filter(|program| program.node == node).find_map(posted)?;
+    let after_ns = time_ns - i128::from(line.timestamp_ns);
+    let after = if doubt_ns < 500_000 { duration(after_ns) } else { format!("{} ms", after_ns / 1_000_000) };
+    Some(format!("The {} posts a RECV after about {after}", escape(&node)))
 }
 
 /// Failed checks, and what went wrong as expected.
@@ -391,7 +391,7 @@ pub(crate) fn connections(report: &Report) -> String {
         "<section id=\"connections\" aria-labelledby=\"h-connections\"><h2 id=\"h-connections\">Queue pairs</h2>\
          <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table of queue pairs\"><table><thead><tr>\
          <th scope=\"col\">connection</th><th scope=\"col\">queue pair</th><th scope=\"col\">number</th><th scope=\"col\">first PSN</th>\
-         <th scope=\"col\">packets</th><th scope=\"col\">payload</th><th scope=\"col\">management</th><th scope=\"col\">path</th></tr></thead><tbody>",
+         <th scope=\"col\">packets that arrived</th><th scope=\"col\">their payload</th><th scope=\"col\">management</th><th scope=\"col\">path</th></tr></thead><tbody>",
     );
     for (index, connection) in report.connections.iter().enumerate().take(LISTED) {
         for (side, name) in

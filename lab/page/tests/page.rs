@@ -359,8 +359,8 @@ fn receive_that_is_posted_late_stands_between_its_rnr_nak_and_the_retry() {
         .map(|(_, text)| text)
         .collect();
     let told = format!(
-        "found no RECV, told by packet 2 after 1.0 µs, which asks to wait 655.36 ms at least: a RECV is posted by the {responder} about 1.0 µs later, \
-         sent again as packet 3 after 2.0 µs, answered by packet 4 after 3.0 µs. Times count from packet 1."
+        "found no RECV: packet 2 says so after 1.0 µs and asks to wait 655.36 ms at least. The {responder} posts a RECV after about 1.0 µs. \
+         packet 3 is the same once more, after 2.0 µs. packet 4 answers, after 3.0 µs. All times count from packet 1."
     );
     assert!(plain.contains(&told), "{plain}");
     let data = data(&html);
@@ -390,7 +390,7 @@ fn lost_packet_is_named_with_its_recovery_and_is_what_a_finding_is_about() {
     let plain: String =
         story.split('<').filter_map(|piece| piece.split_once('>')).map(|(_, text)| text).collect();
     assert!(
-        plain.contains("sent again as packet 5 after 3.0 µs, answered by packet 7 after 5.0 µs. Times count from packet 2."),
+        plain.contains("packet 5 is the same once more, after 3.0 µs. packet 7 answers, after 5.0 µs. All times count from packet 2."),
         "{plain}"
     );
     let data = data(&html);

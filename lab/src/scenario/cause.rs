@@ -88,7 +88,7 @@ causes! {
 
     KeyNeverAdvertised, Told, "a request names an rkey that its peer never advertised",
     "The responder refused the request with \"remote access error\", and its key is none that the responder gave out in the capture: in private data, in a SEND, over TCP.",
-    "look at how the key travels: the offset in the message, the structure's packing, the region that it is of; an lkey is no rkey";
+    "compare the key that the program posts with the one that it received; if that is another already, look at how it travels: the offset in the message, the structure's packing, the region that it is of; an lkey is no rkey";
 
     AtomicUnaligned, Told, "an atomic's address is not a multiple of eight",
     "CmpSwap and FetchAdd work on eight bytes at an address that is a multiple of eight. rxe refuses another when it is posted, with EINVAL; elsewhere the responder does.",

@@ -266,6 +266,14 @@ fn expected(evidence: &RunEvidence, verdict: &Verdict) -> Vec<String> {
             found.push(format!("the {role} exits with {exit}{status}"));
         }
     }
+    for role in scenario.roles() {
+        let counters =
+            scenario.expected(*role).counters.iter().map(|(name, count)| format!("{name} {count}"));
+        let counters: Vec<String> = counters.collect();
+        if verdict.passed && !counters.is_empty() {
+            found.push(format!("the {role}'s rxe counts {}", counters.join(", ")));
+        }
+    }
     let came = |name: &&String| verdict.findings.contains(name);
     let broken: Vec<&str> = scenario.expect.findings.iter().filter(came).map(String::as_str).collect();
     if !broken.is_empty() {

@@ -143,8 +143,9 @@ pub(crate) const LESSON: Lesson = Lesson {
     ],
     answer: &[
         "The cost of a message is shared by its bytes. At 64 bytes less than half of what is sent is payload, and every message is a work \
-         request to be posted and acknowledged; from 1 KiB on more than nine bytes in ten are payload, and what is left to save is the \
-         headers of each packet, no longer the work of each message.",
+         request to be posted and acknowledged; from 1 KiB on more than nine bytes in ten are payload, and what is left to save on the \
+         wire is the headers of each packet. That the rate goes on rising in the table is the work for each message, which is large in \
+         software and shared by more bytes.",
         "These headers are 5 % here. With a path MTU of 4,096 bytes in place of 1,024 there are a quarter as many packets, and a \
          quarter of the headers. Where messages must be small, \
          post many by one call, let only every n-th make a completion (*signal* few, a lesson of its own), and send them *inline*: the \

@@ -141,8 +141,10 @@ pub(crate) const LESSON: Lesson = Lesson {
         "On one queue pair no request overtakes another: the responder takes packets in the order of their PSNs and discards what comes \
          too early. Packets may arrive out of order, but none is taken out of order. So a network that sends packets over several paths \
          costs retransmissions, not order.",
-        "A successful completion of a WRITE says that the other device has accepted all of it, to put it into its memory, and that the \
-         requester may use its own buffer again. It does not say that the other program has looked. Between two queue pairs there is no \
+        "A successful completion of a WRITE says that the other device has accepted all of it and answers for it, and that the \
+         requester may use its own buffer again. Whether the bytes are in the other memory by then or on the last stretch to it, it \
+         does not say; what follows on the same connection finds them there. Nor does it say that the other program has looked. Between \
+         two queue pairs there is no \
          order at all. And what a READ or atomic fetches may be under way still when the next request is sent: a WRITE or SEND of those \
          very bytes needs a *fence*, which makes it wait for them.",
     ],

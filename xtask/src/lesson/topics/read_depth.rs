@@ -107,7 +107,7 @@ pub(crate) const LESSON: Lesson = Lesson {
             },
         },
         LessonClaim {
-            says: "With other limits, and a program that posts as many as each allows, the wire never shows more READs without an \
+            says: "With other limits, each set by the client's `--depth` and posted up to, the wire never shows more READs without an \
                    answer than were agreed on.",
             check: |seen| {
                 let sweep = outstanding(seen, "sweep", LIMITS.len())?;
@@ -130,8 +130,9 @@ pub(crate) const LESSON: Lesson = Lesson {
     answer: &[
         "As many as were agreed on when the connection was made, 16 here. The others wait, and everything posted behind them waits too: a \
          send queue is worked off in order.",
-        "READs are therefore slower than WRITEs where the way is long: a WRITE may be followed by any number of others, a READ only by as \
-         many as the agreement has. `rdma_accept` and `rdma_connect` have the numbers (`initiator_depth`, `responder_resources`), and \
+        "Where the way is long and the agreement small, READs are therefore slower than WRITEs can be, which this run does not show: a \
+         WRITE may be followed by any number of others, a READ only by as many as the agreement has. `rdma_accept` and `rdma_connect` \
+         have the numbers (`initiator_depth`, `responder_resources`), and \
          devices a limit, often 16.",
     ],
 };

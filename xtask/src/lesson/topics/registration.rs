@@ -103,9 +103,10 @@ pub(crate) const LESSON: Lesson = Lesson {
         },
     ],
     answer: &[
-        "A system call, work for each page, and as much again to take it back: for every message, unless the region is kept. How much each \
-         takes depends on the machine: the table shows that both the call and the pages count, and in an emulated machine the first \
-         call of a size may be the dearest. So programs register once and use the memory again: pools of registered buffers, or a cache that finds the region of a buffer by its address.",
+        "A system call, work for each page, and more of both to take it back: for every message, unless the region is kept. How much \
+         each takes depends on the machine. The table has both together: many pages cost more than few, few are far from free, and in \
+         an emulated machine the first call of a size may be the dearest. So programs register once and use the memory again: pools of \
+         registered buffers, or a cache that finds the region of a buffer by its address.",
         "A cache has a price: pinned pages cannot be swapped, the limit of locked memory (`ulimit -l`) bounds them, and a buffer that was freed \
          and mapped anew is not the memory that was registered, so a cache must be told of it. Small messages are copied into a registered \
          buffer instead, or sent inline.",

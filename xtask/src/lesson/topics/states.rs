@@ -27,7 +27,8 @@ pub(crate) const LESSON: Lesson = Lesson {
     question: "Through which states does a queue pair go, and what can it do in each?",
     before: &[
         "A queue pair is made in the state RESET and does nothing. The program, or RDMA CM for it, moves it on by `ibv_modify_qp`: INIT, \
-         where RECVs may be posted; RTR, ready to receive, for which it must know its peer and the PSN, packet sequence number, that it expects; RTS, ready to send. \
+         where RECVs may be posted; RTR, ready to receive, for which it must know its peer and the PSN, packet sequence number, that it \
+         expects; RTS, ready to send. \
          In the state ERR everything that is posted comes back at once, *flushed*.",
         "Both programs make the connection by hand (`--no-cm`): they tell each other queue pair number, first PSN, address and key over a TCP \
          connection. They log each step (`-v`). The server posts four RECVs and the client writes \
