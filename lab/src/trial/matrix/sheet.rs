@@ -6,7 +6,7 @@ use crate::base::cache::write_whole;
 use crate::base::error::{Error, Result};
 use crate::node::Provenance;
 use crate::trial::matrix::table::{Matrix, MatrixCell};
-use crate::trial::matrix::text::{FILE, ground, scenarios, words};
+use crate::trial::matrix::text::{FILE, ground, scenarios, summary, words};
 use crate::trial::page::INDEX_FILE;
 use crate::trial::results::Class;
 
@@ -57,11 +57,9 @@ fn html(matrix: &Matrix) -> String {
             })
             .collect(),
     });
-    let red = matrix.columns.iter().filter(|column| !column.is_green()).count();
-    let state = if red == 0 { "green".to_owned() } else { format!("red on {red}") };
     Grid {
         title: "Matrix".to_owned(),
-        summary: format!("{} scenarios on {} guests: {state}", matrix.rows.len(), matrix.columns.len()),
+        summary: summary(matrix),
         columns: columns.collect(),
         rows: rows.collect(),
         notes: notes.filter(|note| !note.lines.is_empty()).collect(),

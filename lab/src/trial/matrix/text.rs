@@ -40,16 +40,18 @@ pub fn text(matrix: &Matrix) -> String {
             );
         }
     }
-    let red = matrix.columns.iter().filter(|column| !column.is_green()).count();
-    let _ = writeln!(
-        out,
-        "\n{} scenarios on {} guests: {}",
-        matrix.rows.len(),
-        matrix.columns.len(),
-        if red == 0 { "green".to_owned() } else { format!("red on {red}") }
-    );
+    let _ = writeln!(out, "\n{}", summary(matrix));
     let _ = writeln!(out, "matrix in {}: {INDEX_FILE}, {FILE}", matrix.run.display());
     out
+}
+
+/// A sentence on the whole: `2 scenarios on 2 guests: red on 1`.
+pub(super) fn summary(matrix: &Matrix) -> String {
+    let count =
+        |number: usize, thing: &str| format!("{number} {thing}{}", if number == 1 { "" } else { "s" });
+    let red = matrix.columns.iter().filter(|column| !column.is_green()).count();
+    let state = if red == 0 { "green".to_owned() } else { format!("red on {red}") };
+    format!("{} on {}: {state}", count(matrix.rows.len(), "scenario"), count(matrix.columns.len(), "guest"))
 }
 
 fn table(matrix: &Matrix) -> String {
