@@ -108,7 +108,7 @@ const AGAIN = {
 // A NAK that asks for what is missing; the queue pair lives on.
 const isGapNak = i => P.part[i] === 4 && /PSN sequence error/.test(S[P.details[i]]);
 // Findings at a packet, at the answer that refuses it, or at one that shows its loss.
-const isCulprit = i => P.part[i] === 1 && P.about[i] !== 0 && findings.has(P.about[i]);
+const isCulprit = i => P.part[i] === 1 && (P.arrival[i] === 4 || P.arrival[i] === 6) && findings.has(P.about[i]);
 const isInFinding = i => findings.has(P.number[i]) || shownAt.has(P.number[i]) || isCulprit(i);
 
 // Kinds that the legend tells apart.
@@ -173,7 +173,7 @@ const headline = i => P.part[i] >= 3 ? `${S[P.details[i]].replace(/ msn \d+.*$/,
 
 // What is shown: packets that the terms ask for, and pauses between them.
 // Of what is shown one row is open: a packet's, or that of a call; the packet stays the one that is stepped to.
-let items = [], rowOf = new Map(), rowOfCall = new Map(), chosen = -1, opened = -1;
+let items = [], rowOf = new Map(), rowOfCall = new Map(), chosen = -1, opened = -1, shownWords = "";
 const here = () => opened >= 0 ? rowOfCall.get(opened) : rowOf.get(chosen);
 const wanted = new Set();
 const list = $("list"), space = $("space");
@@ -190,14 +190,17 @@ function haystack(i) {
   return [`#${P.number[i]} packet ${P.number[i]}`, ...kinds, stamp(P.time[i]), S[P.words[i]], S[P.psn[i]], S[P.details[i]], S[P.source[i]], S[P.destination[i]], S[P.again[i]], FATES[P.fate[i]][0]]
     .concat((findings.get(P.number[i]) || []).map(finding => finding[0])).join(" ").toLowerCase();
 }
+const hay = [];
 function filter() {
-  const terms = $("find").value.toLowerCase().split(/\s+/).filter(Boolean);
+  // A number alone is that packet's.
+  const asked = /^\s*(?:packet\s+|#)?(\d+)\s*$/i.exec($("find").value), number = asked && indexOf.has(Number(asked[1])) ? Number(asked[1]) : null;
+  const terms = number === null ? $("find").value.toLowerCase().split(/\s+/).filter(Boolean) : [];
   const connection = Number($("connection").value);
   items = [];
   rowOf = new Map();
   rowOfCall = new Map();
   let shown = 0, before = null, isRough = false, call = 0;
-  const withCalls = calls > 0 && $("calls").checked && !connection && !wanted.size;
+  const withCalls = calls > 0 && $("calls").checked && !connection && !wanted.size && number === null;
   const add = (item, time) => {
     if (before !== null && time - before > PAUSE) items.push({ pause: time - before, isRough: isRough || item.call !== undefined });
     [before, isRough] = [time, item.call !== undefined];
@@ -214,10 +217,10 @@ function filter() {
   };
   for (let i = 0; i < count; i++) {
     callsUntil(P.time[i]);
-    if (connection && P.connection[i] !== connection) continue;
-    if (wanted.size && ![...wanted].some(kind => KINDS[kind][2](i))) continue;
+    const isWanted = () => !(connection && P.connection[i] !== connection) && (!wanted.size || [...wanted].some(kind => KINDS[kind][2](i)));
+    if (number !== null ? P.number[i] !== number : !isWanted()) continue;
     if (terms.length) {
-      const text = haystack(i);
+      const text = hay[i] ??= haystack(i);
       if (!terms.every(term => text.includes(term))) continue;
     }
     add({ i }, P.time[i]);
@@ -225,9 +228,13 @@ function filter() {
     shown++;
   }
   callsUntil(Infinity);
-  if (!rowOfCall.has(opened)) opened = -1;
+  if (opened >= 0 && !rowOfCall.has(opened)) {
+    opened = -1;
+    open(chosen);
+  }
   const also = terms.length && rowOfCall.size ? ` and ${many(rowOfCall.size, "call")}` : "";
-  $("shown").textContent = (shown === count ? many(count, "packet") : `${shown.toLocaleString("en")} of ${many(count, "packet")}`) + also;
+  shownWords = (shown === count ? many(count, "packet") : `${shown.toLocaleString("en")} of ${many(count, "packet")}`) + also;
+  $("shown").textContent = shownWords;
   space.style.height = Math.max(items.length, 1) * HEIGHT + "px";
   list.style.maxHeight = Math.max(items.length, 2) * HEIGHT + 2 + "px";
   drawn.clear();
@@ -277,7 +284,7 @@ function said(i) {
   const parts = [`, ${data.nodes[P.from[i]]} to ${data.nodes[P.to[i]]}`];
   if (P.fate[i] > 1) parts.push(FATES[P.fate[i]][0]);
   if (P.part[i] >= 3) parts.push(KINDS[P.part[i] === 3 ? "waits" : isGapNak(i) ? "asks" : "refused"][0]);
-  if (isCulprit(i)) parts.push(`refused by packet ${P.about[i]}`);
+  if (isCulprit(i)) parts.push(`not taken, as packet ${P.about[i]} says`);
   for (const finding of findings.get(P.number[i]) || []) parts.push("breaks " + finding[0]);
   return parts.join(", ");
 }
@@ -354,7 +361,7 @@ function rowNode(at) {
     const mark = draw("svg", { width, height: HEIGHT });
     mark.append(draw("g", { class: "p4" }, sign("finding", width - 12, 12)));
     node.append(mark);
-    node.title = [...(found || []).map(finding => `${finding[0]}: ${finding[3]}`), ...(missed || []).map(([rule, packet]) => `lost: packet ${packet} shows it (${rule})`), ...(isCulprit(i) ? [`packet ${P.about[i]} refuses it`] : [])].join("\n");
+    node.title = [...(found || []).map(finding => `${finding[0]}: ${finding[3]}`), ...(missed || []).map(([rule, packet]) => `lost: packet ${packet} shows it (${rule})`), ...(isCulprit(i) ? [`not taken: packet ${P.about[i]} says so`] : [])].join("\n");
   }
   node.style.top = at * HEIGHT + "px";
   return node;
@@ -429,23 +436,30 @@ function fill(out, moveFocus) {
   if (moveFocus) pane.focus({ preventScroll: false });
 }
 function steps() {
-  const previous = make("button", { type: "button", "aria-label": "packet before" }, "↑");
-  const next = make("button", { type: "button", "aria-label": "next packet" }, "↓");
-  previous.addEventListener("click", () => step(-1));
-  next.addEventListener("click", () => step(1));
-  return make("div", { class: "nav" }, previous, next);
+  // The pane is made anew with each row, and the button that was pressed is the one to press again.
+  const buttons = [[-1, "row before", "↑"], [1, "next row", "↓"]].map(([by, label, sign], at) => {
+    const button = make("button", { type: "button", "aria-label": label }, sign);
+    button.addEventListener("click", () => {
+      step(by);
+      $("packet").querySelectorAll(".nav button")[at].focus();
+    });
+    return button;
+  });
+  return make("div", { class: "nav" }, ...buttons);
 }
 
 // What becomes of a packet that arrives and is not taken, where no NAK tells; the numbers are those of the page's data.
 const IN_VAIN = {
   2: "discards it: one before it is missing, and has to come first.",
-  3: "has taken the same before: it does nothing with this one but answer.",
+  3: "has had the same before, and does not take it again.",
   5: "does nothing with it: its queue pair is in the error state.",
 };
 // The packet that another one repeats.
 function firstSent(i) {
   for (let before = i - 1; before >= 0; before--) {
-    if (P.part[before] === P.part[i] && P.message[before] === P.message[i] && P.offset[before] === P.offset[i] && P.from[before] === P.from[i] && !P.again[before]) {
+    const isSame = P.part[before] === P.part[i] && P.connection[before] === P.connection[i] && P.message[before] === P.message[i] && P.offset[before] === P.offset[i] && P.from[before] === P.from[i];
+    // Neither another repetition nor what the switch made of the first.
+    if (isSame && !P.again[before] && !(P.fate[before] >= 10 && P.fate[before] <= 12)) {
       return [" It was sent first as ", packetButton(P.number[before]), "."];
     }
   }
@@ -504,9 +518,9 @@ function refusal(i) {
   const cause = about ? ["Caused by ", about, ". "] : [];
   if (P.part[i] === 3) {
     const wait = (/RNR NAK ([0-9.]+ ms)/.exec(S[P.details[i]]) || [])[1];
-    const node = data.nodes[P.from[i]], code = wait === "655.36 ms" ? `which is its code 0, the longest time, and what ${node} has where its program sets none` : `which ${node}’s program or its library has set`;
+    const node = data.nodes[P.from[i]], code = wait === "655.36 ms" ? ` ${wait} is code 0, the longest; a queue pair has it where its program sets none.` : "";
     return say("p3", ...cause, make("p", {}, `${node} has no RECV for ${psn}. ${data.nodes[P.to[i]]} is to wait at least ${wait || "the time that this RNR NAK names"}, and to send it again, as often as its rnr_retry_count says (7: without end).`),
-      make("p", {}, `The time is ${node}’s choice, by min_rnr_timer of its queue pair, ${code}. A RECV that is posted meanwhile ends no wait: nothing tells ${data.nodes[P.to[i]]} of it. One that is posted before the peer may send makes none.`));
+      make("p", {}, `${node} chooses the time, by min_rnr_timer of its queue pair.${code} A RECV that is posted meanwhile ends no wait: nothing tells ${data.nodes[P.to[i]]} of it. One that is posted before the peer may send makes none.`));
   }
   const lost = (findings.get(P.about[i]) || []).map(finding => finding[4]).find(Boolean);
   if (isAgain) return say("p4", ...cause, `The responder asks for ${psn} again, and for all that was sent after it.`, ...(lost ? [" It is ", packetButton(lost), ", which did not arrive."] : []));
@@ -629,7 +643,9 @@ function choose(i, { scroll = true, moveFocus = false, isAsked = true } = {}) {
 function goTo(number) {
   if (!indexOf.has(number)) return;
   // The way back leads to where the reader was.
-  history.pushState(null, "", "#packet-" + number);
+  clearTimeout(addressed);
+  if (chosen >= 0) history.replaceState(null, "", "#packet-" + P.number[chosen]);
+  if (chosen < 0 || P.number[chosen] !== number) history.pushState(null, "", "#packet-" + number);
   choose(indexOf.get(number));
   // Where both do not stand side by side, what was asked for comes first.
   const isNarrow = matchMedia("(max-width: 1000px)").matches;
@@ -651,6 +667,7 @@ function nextMarked(by) {
   for (let at = (here() ?? -1) + by; at >= 0 && at < items.length; at += by) {
     if (!isOdd(items[at])) continue;
     chooseItem(items[at]);
+    $("shown").textContent = shownWords;
     return list.scrollIntoView({ block: "nearest" });
   }
   $("shown").textContent = `No row with a sign ${by > 0 ? "after" : "before"} this one.`;
@@ -777,7 +794,7 @@ function chart() {
   for (const i of series) {
     const kind = kindOf(i), px = x(i), py = y(P.offset[i]);
     if (!kind) continue;
-    context.fillStyle = context.strokeStyle = colour(kind === "lost" ? "refused" : kind);
+    context.fillStyle = context.strokeStyle = colour(kind === "lost" || P.part[i] >= 3 ? "refused" : kind);
     context.lineWidth = 2;
     context.beginPath();
     if (kind === "lost") { context.moveTo(px - 5, py - 5); context.lineTo(px + 5, py + 5); context.moveTo(px - 5, py + 5); context.lineTo(px + 5, py - 5); context.stroke(); }
@@ -926,7 +943,7 @@ list.addEventListener("keydown", event => {
 });
 $("packet").addEventListener("keydown", event => { if (event.key === "Escape") list.focus(); });
 document.addEventListener("keydown", event => {
-  if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(document.activeElement.tagName)) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || document.activeElement.matches("input:not([type=checkbox]), select")) return;
   if (event.key === "/") {
     event.preventDefault();
     $("find").focus();
@@ -975,6 +992,7 @@ $("canvas").addEventListener("click", event => {
   if (at >= 0) goTo(P.number[points[at][2]]);
 });
 $("canvas").addEventListener("keydown", event => {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
   const by = { ArrowRight: 1, ArrowLeft: -1, Home: -points.length, End: points.length }[event.key];
   if (by && points.length) point(Math.max(0, Math.min(points.length - 1, pointed + by)));
   else if (event.key === "Enter" && pointed >= 0) goTo(P.number[points[pointed][2]]);

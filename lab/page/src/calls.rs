@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use roce::{PacketLine, Part, Report};
+use roce::{PacketLine, Part, Report, Side};
 
 use crate::answers::{LinkedLines, Reception};
 use crate::frames::Capture;
@@ -95,12 +95,13 @@ impl Calls {
         ClockOffset::between(bounds.least, bounds.most)
     }
 
-    /// Times by the capture's clock at which the program posted a RECV, where its clock is matched.
-    pub(crate) fn receives_posted(&self, offset: ClockOffset) -> impl Iterator<Item = i128> {
-        let posted = self
-            .calls
-            .iter()
-            .filter(|call| call.kind == CallKind::Posted && call.text.starts_with(POST_RECV));
+    /// Times by the capture's clock at which the program posted a RECV of queue pair `qp`, where its clock is matched.
+    pub(crate) fn receives_posted(&self, qp: u64, offset: ClockOffset) -> impl Iterator<Item = i128> {
+        let posted = self.calls.iter().filter(move |call| {
+            call.kind == CallKind::Posted
+                && call.text.starts_with(POST_RECV)
+                && number(&call.text, "qp") == Some(qp)
+        });
         offset
             .ns()
             .into_iter()
@@ -108,7 +109,7 @@ impl Calls {
     }
 }
 
-/// How a program logs a RECV that it posts.
+/// Beginning of the line by which a program logs a RECV that it posts.
 const POST_RECV: &str = "ibv_post_recv";
 
 /// Delivery of a message's requests at its responder.
@@ -116,6 +117,8 @@ const POST_RECV: &str = "ibv_post_recv";
 struct Delivery {
     /// The last request that was taken, in nanoseconds of the capture's clock.
     taken_ns: Option<u64>,
+    /// The same, where it ended the message on a reliable connection: its RECV was there.
+    ended_ns: Option<u64>,
     /// The last request for which there was no RECV.
     not_ready_ns: Option<u64>,
 }
@@ -127,7 +130,11 @@ fn deliveries(LinkedLines { lines, links }: &LinkedLines) -> HashMap<usize, Deli
         let (Some(message), Part::Request) = (link.message, line.part) else { continue };
         let delivery = found.entry(message).or_default();
         match link.arrival {
-            Reception::Taken => delivery.taken_ns = Some(line.timestamp_ns),
+            Reception::Taken => {
+                delivery.taken_ns = Some(line.timestamp_ns);
+                let ends = line.words.contains("Last") || line.words.contains("Only");
+                delivery.ended_ns = delivery.taken_ns.filter(|_| ends && line.words.starts_with("RC"));
+            }
             Reception::NotReady => delivery.not_ready_ns = Some(line.timestamp_ns),
             _ => {}
         }
@@ -234,7 +241,7 @@ impl ClockBounds {
                     if let Some(ns) = delivery.not_ready_ns {
                         self.not_after(call, ns);
                     }
-                    if let Some(ns) = delivery.taken_ns {
+                    if let Some(ns) = delivery.ended_ns {
                         self.not_before(call, ns);
                     }
                 }
@@ -267,6 +274,13 @@ impl ClockBounds {
         let is_from = |line: &PacketLine| report.names.get(line.ends[0]) == program.node;
         let is_to = |line: &PacketLine| report.names.get(line.ends[1]) == program.node;
         let first = |start: &str| program.calls.iter().find(|call| call.text.starts_with(start));
+        // What ends a connection the system sends without a call as well, so that of several connections it may be another's.
+        let ends = |connection: &&roce::Connection| {
+            Side::BOTH
+                .into_iter()
+                .any(|side| report.names.get(connection.endpoint(side).address) == program.node)
+        };
+        let is_only = report.connections.iter().filter(ends).count() == 1;
         // Who is told that the peer disconnects answers by the same call.
         for (call, words) in [
             ("rdma_connect", &["CM REQ"][..]),
@@ -274,7 +288,8 @@ impl ClockBounds {
             ("rdma_reject", &["CM REJ"]),
             ("rdma_disconnect", &["CM DREQ", "CM DREP"]),
         ] {
-            if let (Some(call), Some(time)) = (first(call), first_packet(words, &is_from)) {
+            let is_sure = is_only || !matches!(call, "rdma_disconnect" | "rdma_reject");
+            if let (true, Some(call), Some(time)) = (is_sure, first(call), first_packet(words, &is_from)) {
                 self.not_before(call, time);
             }
         }

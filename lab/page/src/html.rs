@@ -209,15 +209,21 @@ fn receive_posted(
     linked: &LinkedLines,
 ) -> Option<String> {
     let node = capture.report.names.get(line.ends[1]);
+    let message = linked.place(line.number).and_then(|place| linked.links.get(place))?.message?;
+    let qp = capture.report.messages.get(message)?.responder_qpn.into();
     let span = i128::from(line.timestamp_ns)..=i128::from(again.timestamp_ns);
     let posted = |program: &Calls| {
         let offset = program.offset(capture, linked);
-        let time_ns = program.receives_posted(offset).find(|time_ns| span.contains(time_ns))?;
+        let time_ns = program.receives_posted(qp, offset).find(|time_ns| span.contains(time_ns))?;
         Some((time_ns, offset.uncertainty_ns().unwrap_or(0)))
     };
     let (time_ns, doubt_ns) = run.calls.iter().filter(|program| program.node == node).find_map(posted)?;
     let after_ns = time_ns - i128::from(line.timestamp_ns);
-    let after = if doubt_ns < 500_000 { duration(after_ns) } else { format!("{} ms", after_ns / 1_000_000) };
+    let after = if doubt_ns < 500_000 {
+        duration(after_ns)
+    } else {
+        format!("{} ms", (after_ns + 500_000) / 1_000_000)
+    };
     Some(format!("The {} posts a RECV after about {after}", escape(&node)))
 }
 

@@ -107,7 +107,11 @@ pub fn judge_with_report(
     // What stood still and passed all the same has proved itself.
     let is_stalled = evidence.nodes.values().any(|node| !kernel_log::stalls(&node.kernel_log).is_empty());
     let is_uneven = causes.iter().any(|diagnosis| diagnosis.cause == Cause::ClockNotMeasured);
-    let is_other_wire = checks.failures.iter().any(|failure| failure.reason == Reason::Wire)
+    // Where a program failed as well the wire is not all that differs.
+    let is_of_wire = |failure: &Failure| matches!(failure.reason, Reason::Wire | Reason::Agreement);
+    let is_other_wire = matches!(accepted, Accepted::Trace(_))
+        && checks.failures.iter().any(|failure| failure.reason == Reason::Wire)
+        && checks.failures.iter().all(is_of_wire)
         && report.is_some_and(|report| {
             told.is_repeated_for_nothing || has_more_for_nothing(evidence, report, accepted)
         });

@@ -115,7 +115,7 @@ causes! {
     "write imm_data = htonl(value) in the work request, and ntohl(wc.imm_data) where it is read, or neither";
 
     WriteWithoutImmediate, Silent, "a RECV waits for an immediate, and the peer's WRITEs have none",
-    "A WRITE without immediate is taken by no RECV: its data arrives, and the responder's program hears nothing of it. One waited for a RECV until its queue pair was flushed, and all that came to it were such WRITEs.",
+    "A WRITE without immediate is taken by no RECV: its data arrives, and the responder's program hears nothing of it. The program waited for a RECV until its queue pair was flushed, all that came to it were such WRITEs, and its peer ended well.",
     "post the WRITE as IBV_WR_RDMA_WRITE_WITH_IMM, or tell the responder in another way that the data is there";
 
     ReceiveNotPosted, Told, "a SEND finds no RECV",

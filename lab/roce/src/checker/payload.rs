@@ -4,6 +4,7 @@ use crate::checker::asked::RequestPacket;
 use crate::checker::sink::Sink;
 use crate::flow::Connection;
 use crate::rules::path_mtu_violated;
+use crate::wire::is_of_path_mtu;
 
 /// Payloads of First and Middle that were reported: the same wrong length again has the same cause.
 #[derive(Clone, Copy, Debug, Default)]
@@ -23,7 +24,7 @@ impl PayloadRule {
             return true;
         };
         let got = asked.payload_bytes;
-        let is_right = path_mtu_violated::is_right(mtu, asked.opcode.place(), got);
+        let is_right = is_of_path_mtu(mtu, asked.opcode.place(), got);
         if !is_right && self.wrong_bytes != Some(got) {
             sink.report(path_mtu_violated::found(mtu, got));
             self.wrong_bytes = Some(got);

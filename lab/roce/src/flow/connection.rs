@@ -5,8 +5,7 @@ use std::net::IpAddr;
 
 use crate::cm::{PortSpace, Req, ack_timeout_ns, path_mtu_bytes};
 use crate::retransmission::Retransmissions;
-use crate::rules::{path_mtu_invalid, path_mtu_violated};
-use crate::wire::{Opcode, Psn};
+use crate::wire::{Opcode, Psn, is_of_path_mtu, is_of_some_path_mtu};
 
 /// A side of a connection; each sends requests in a PSN space of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -137,8 +136,8 @@ impl Connection {
     /// True if a payload is one of another path MTU than that of the connection.
     pub(crate) fn has_other_path_mtu(&self, opcode: Opcode, payload_bytes: usize) -> bool {
         let (place, payload_bytes) = (opcode.place(), payload_bytes as u64);
-        self.path_mtu_bytes.is_some_and(|mtu| !path_mtu_violated::is_right(mtu.into(), place, payload_bytes))
-            && path_mtu_invalid::allows(place, payload_bytes)
+        self.path_mtu_bytes.is_some_and(|mtu| !is_of_path_mtu(mtu.into(), place, payload_bytes))
+            && is_of_some_path_mtu(place, payload_bytes)
     }
 
     pub(crate) fn endpoint_mut(&mut self, side: Side) -> &mut ConnectionEnd {

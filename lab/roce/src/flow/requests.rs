@@ -85,7 +85,7 @@ impl RequestPsns {
         self.answered > 0
     }
 
-    /// True if a request cannot follow what was sent: it lies before all of that or far from it, and all of that is answered or `is_unlike` it.
+    /// True if a request cannot follow what was sent: it lies before all of that or far from it, and all of that is answered or the request `is_unlike` it.
     #[inline]
     pub(super) fn is_behind(&self, opcode: Opcode, psn: Psn, is_unlike: impl FnOnce() -> bool) -> bool {
         let Some(distance) = self.distance(psn) else { return false };

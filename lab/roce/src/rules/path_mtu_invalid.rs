@@ -3,23 +3,14 @@
 use crate::broken::Broken;
 use crate::finding::Evidence;
 use crate::rule::{Rule, RuleText};
-use crate::rules::path_mtu_violated;
 #[cfg(any(test, feature = "synth"))]
 use crate::synth::script::{Examples, bare};
-use crate::wire::Place;
+use crate::wire::PATH_MTUS;
 
 pub(super) const TEXT: RuleText = RuleText::new(
     "A path MTU is 256, 512, 1024, 2048 or 4096 bytes, and First and Middle carry exactly one. Reported once for each receiver.",
     "Linux include/rdma/ib_verbs.h (enum ib_mtu)",
 );
-
-/// The path MTUs that there are, in bytes.
-const PATH_MTUS: [u64; 5] = [256, 512, 1_024, 2_048, 4_096];
-
-/// True for a payload that some path MTU asks for at a place in a message.
-pub(crate) fn allows(place: Place, payload_bytes: u64) -> bool {
-    PATH_MTUS.iter().any(|mtu| path_mtu_violated::is_right(*mtu, place, payload_bytes))
-}
 
 /// Holds the payload of the First that tells the path MTU against those that there are.
 #[cold]

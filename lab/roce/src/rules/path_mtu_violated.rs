@@ -5,22 +5,11 @@ use crate::finding::Evidence;
 use crate::rule::{Rule, RuleText};
 #[cfg(any(test, feature = "synth"))]
 use crate::synth::script::{Examples, managed};
-use crate::wire::Place;
 
 pub(super) const TEXT: RuleText = RuleText::new(
     "First and Middle carry exactly one path MTU, Only at most one, Last between one byte and one path MTU. The path MTU is the REQ's, or without connection management that of the first First.",
     "Linux drivers/infiniband/sw/rxe/rxe_resp.c (check_length)",
 );
-
-/// True for a payload that the path MTU asks for at a place in a message.
-#[inline]
-pub(crate) fn is_right(mtu: u64, place: Place, payload_bytes: u64) -> bool {
-    match place {
-        Place::First | Place::Middle => payload_bytes == mtu,
-        Place::Last => (1..=mtu).contains(&payload_bytes),
-        Place::Only => payload_bytes <= mtu,
-    }
-}
 
 /// Tells of a payload of `got` bytes.
 pub(crate) fn found(mtu: u64, got: u64) -> Broken {

@@ -23,6 +23,7 @@ mod lrh;
 mod not_roce;
 mod opcode;
 mod packet;
+mod path_mtu;
 mod psn;
 mod stop;
 mod tunnel;
@@ -48,6 +49,7 @@ pub use stop::DecodeStop;
 pub(crate) use bytes::{be_u8, be_u16};
 pub(crate) use field::Notation;
 pub(crate) use header::{FieldValue, header};
+pub(crate) use path_mtu::{PATH_MTUS, is_of_path_mtu, is_of_some_path_mtu};
 
 #[cfg(test)]
 pub(crate) use header::{every_shorter_length_stops, table_holds};

@@ -74,7 +74,7 @@ fn pair(cause: Cause) -> (StagedRun, StagedRun) {
         Cause::WriteWithoutImmediate => {
             let of = |stderr| {
                 let mut run = written(&[(va, ACK)]);
-                run.ended(Role::Server, 4, "", stderr);
+                run.ended(Role::Client, 0, "", "").ended(Role::Server, 4, "", stderr);
                 run
             };
             (of("completion wr_id 1: RECV WR_FLUSH_ERR, 0 bytes, qp 18"), of("lost"))

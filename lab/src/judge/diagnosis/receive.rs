@@ -122,11 +122,10 @@ fn swapped_immediate(facts: &Facts<'_>) -> Option<Diagnosis> {
 /// A program that waited for a RECV, and WRITEs that take none.
 fn without_immediate(facts: &Facts<'_>) -> Option<Diagnosis> {
     let report = facts.report?;
-    let (waiting, said) =
-        Role::BOTH.into_iter().filter(|role| facts.is_in_trouble(*role)).find_map(|role| {
-            let said = facts.said(role, &FLUSHED)?;
-            Some((role, said))
-        })?;
+    let troubled: Vec<Role> = Role::BOTH.into_iter().filter(|role| facts.is_in_trouble(*role)).collect();
+    // A peer that failed itself may have meant to send more.
+    let [waiting] = troubled[..] else { return None };
+    let said = facts.said(waiting, &FLUSHED)?;
     let is_its = |address| facts.evidence.owner(address) == Some(waiting);
     let came = || report.messages.iter().filter(|message| is_its(message.responder));
     let write = came().next()?;
@@ -135,8 +134,9 @@ fn without_immediate(facts: &Facts<'_>) -> Option<Diagnosis> {
     }
     let (requester, count) = (facts.name(write.requester), came().count());
     let what = if count == 1 { "WRITE has".to_owned() } else { format!("{count} WRITEs have") };
-    let sentence =
-        format!("{waiting} waits for a RECV, and {requester}'s {what} no immediate: no RECV takes one");
+    let sentence = format!(
+        "{waiting} waits for a RECV, and {requester}'s {what} no immediate: a WRITE like that takes no RECV"
+    );
     let packet = format!("packet {}: RDMA WRITE of {} bytes, acknowledged", write.packet_last, write.bytes);
     Some(Diagnosis::new(Cause::WriteWithoutImmediate, sentence).shown_by([packet, said]))
 }

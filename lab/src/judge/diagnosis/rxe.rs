@@ -122,7 +122,10 @@ fn spurious_timer(facts: &Facts<'_>) -> Option<Diagnosis> {
         ),
     };
     let (cause, what) = match repeats.late {
-        0 => (Cause::SpuriousTimer, format!("rxe's timer ran out {counted} times before its time")),
+        0 => {
+            let times = if is_counted { counted.max(repeats.early) } else { repeats.early };
+            (Cause::SpuriousTimer, format!("rxe's timer ran out {times} times before its time"))
+        }
         late => {
             (Cause::MachineStoodStill, format!("a machine stood still: the ACK timeout ran out {late} times"))
         }

@@ -294,7 +294,8 @@ impl WireFacts {
             return;
         };
         // One that goes on is of the same cause; one that begins anew has its own.
-        if stream.repeating.replace(bth.psn()).is_some_and(|last| bth.psn().distance(last) > 0) {
+        let goes_on = stream.repeating.replace(bth.psn()).is_some_and(|last| bth.psn().distance(last) > 0);
+        if goes_on && !stream.is_asked {
             return;
         }
         if std::mem::take(&mut stream.is_asked) {

@@ -21,7 +21,7 @@ use crate::provider::qemu::frozen::Frozen;
 use crate::provider::qemu::log::{came_not_up, console_log, machine_log};
 use crate::provider::qemu::ssh;
 
-/// Longest time that QEMU may take to make its sockets.
+/// Longest time that QEMU may take to make its sockets, and then to connect to the switch.
 const START_LIMIT: Duration = Duration::from_secs(10);
 
 /// Longest time that a fork may take to answer its first command.
@@ -126,13 +126,20 @@ pub(super) fn wait_until_joined(control: &Control, roles: &[Role]) -> Result<()>
         let joined = control.status()?.joined;
         match roles.iter().find(|role| !joined.contains(role)) {
             None => return Ok(()),
-            Some(role) if control.ending(*role).is_some() || started.elapsed() > START_LIMIT => {
-                return Err(Error::boot(format!(
-                    "node {role} has not connected to the switch within {} s",
-                    START_LIMIT.as_secs()
-                )));
+            Some(role) => {
+                let limit = START_LIMIT.as_secs();
+                if let Some(ending) = control.ending(*role) {
+                    return Err(Error::boot(format!(
+                        "node {role} ended before it connected to the switch: {ending}"
+                    )));
+                }
+                if started.elapsed() > START_LIMIT {
+                    return Err(Error::boot(format!(
+                        "node {role} has not connected to the switch within {limit} s"
+                    )));
+                }
+                thread::sleep(Duration::from_millis(5));
             }
-            Some(_) => thread::sleep(Duration::from_millis(5)),
         }
     }
 }

@@ -81,9 +81,9 @@ pub(crate) const LESSON: Lesson = Lesson {
          requester goes back to the missing one and sends all from there on again: *go-back-N*.",
         "Here 600 WRITEs of 4,096 bytes go over each of four connections, four in flight at a time, which is at most 16 packets of 1,024 \
          bytes. The lab's switch loses none of the packets of the first connection, 0.1, 1 and 5 % of the others', as a seed decides.",
-        "*Goodput* is here the share of the packets sent that was needed. At a loss of p a try gets through with 1 - p; where it does \
-         not, N packets are sent again, and that try may fail as well. Each packet has p / (1 - p) such failures on average, so of 1 + \
-         N p / (1 - p) packets one was needed: a share of (1 - p) / (1 - p + p N), for N = 16 and 5 % a little over a half. Two losses \
+        "*Goodput* is here the share of the packets sent that was needed. At a loss of p a try gets through with probability 1 - p; where it does not, N packets are sent again, and that try \
+         may fail as well. Each packet has p / (1 - p) such failures on average, so of 1 + N p / (1 - p) packets sent one was \
+         needed: a share of (1 - p) / (1 - p + p N), for N = 16 and 5 % a little over a half. Two losses \
          within one window may cost one return. The two dashed lines are those for N = 1, where only the \
          lost packet would come again, and for N = 16, the whole window.",
     ],

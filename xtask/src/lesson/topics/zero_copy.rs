@@ -138,7 +138,7 @@ pub(crate) const LESSON: Lesson = Lesson {
     answer: &[
         "On the wire they cost much the same. What RDMA saves is on the computers. With a card there is no call of the kernel for a \
          message, and no copy on either side; for a WRITE or a READ no program runs on the other side. Of that this run shows the calls \
-         alone: SoftRoCE is told of posts by a call of the kernel, and one tells it of four, 16 in place of 64. TCP may hand over more \
+         alone: SoftRoCE learns of posts by a system call; here one call posts four, so 16 calls in place of 64. TCP may hand over more \
          in one call as well; a card is not called at all.",
         "On SoftRoCE the kernel's threads do what the card would, copy and compute a checksum over each packet. Times and processor time \
          above are theirs, so they say nothing of cards; the calls and the bytes do.",
