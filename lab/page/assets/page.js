@@ -513,7 +513,7 @@ function explained(value) {
 
 // Of a NAK the packet that caused it, and of a request the NAK that it caused.
 function refusal(i) {
-  const psn = S[P.psn[i]], about = P.about[i] ? packetButton(P.about[i]) : "", isAgain = /PSN sequence error/.test(S[P.details[i]]);
+  const psn = S[P.psn[i]], about = P.about[i] ? packetButton(P.about[i]) : "";
   if (P.part[i] === 1) return say("p4", P.arrival[i] === 6 ? "The responder has no RECV for it: " : "The responder refuses it: ", about, " says so.");
   const cause = about ? ["Caused by ", about, ". "] : [];
   if (P.part[i] === 3) {
@@ -523,7 +523,7 @@ function refusal(i) {
       make("p", {}, `${node} chooses the time, by min_rnr_timer of its queue pair.${code} A RECV that is posted meanwhile ends no wait: nothing tells ${data.nodes[P.to[i]]} of it. One that is posted before the peer may send makes none.`));
   }
   const lost = (findings.get(P.about[i]) || []).map(finding => finding[4]).find(Boolean);
-  if (isAgain) return say("p4", ...cause, `The responder asks for ${psn} again, and for all that was sent after it.`, ...(lost ? [" It is ", packetButton(lost), ", which did not arrive."] : []));
+  if (isGapNak(i)) return say("p4", ...cause, `The responder asks for ${psn} again, and for all that was sent after it.`, ...(lost ? [" It is ", packetButton(lost), ", which did not arrive."] : []));
   return say("p4", ...cause, `The responder refuses ${psn} for good (${S[P.details[i]].replace(/ msn \d+.*$/, "")}): neither queue pair can do anything more.`);
 }
 

@@ -1,10 +1,10 @@
 //! Verbs calls, completions and CM events as programs log them, matched with the wire.
 //!
 //! In: the text of a program that logs lines as `[SECONDS] WORDS`, by a clock of its own, and an analysed capture. Out: bounds of what its clock has to be
-//! moved by to be the capture's. They follow from the run itself: nothing is posted after its packet, and nothing completes before its answer. A program
-//! without such lines has no calls.
+//! moved by to be the capture's. They follow from the run itself: nothing is posted after its packet, nothing completes before its answer, and a RECV is
+//! posted after the last request that found none. A program without such lines has no calls.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use roce::{PacketLine, Part, Report, Side};
 
@@ -216,11 +216,7 @@ impl ClockBounds {
                 received.entry(message.responder_qpn.into()).or_default().push(delivery);
             }
         }
-        let (mut posted, mut offered, mut taken): (
-            BTreeMap<u64, usize>,
-            BTreeMap<u64, usize>,
-            BTreeMap<u64, usize>,
-        ) = Default::default();
+        let [mut posted, mut offered, mut taken]: [HashMap<u64, usize>; 3] = Default::default();
         let mut work: HashMap<(u64, u64), &roce::Message> = HashMap::new();
         for call in &program.calls {
             let (Some(qp), Some(wr_id)) = (number(&call.text, "qp"), number(&call.text, "wr_id")) else {
@@ -317,7 +313,7 @@ impl ClockBounds {
 }
 
 /// The next of a queue pair's deliveries.
-fn next(at: &mut BTreeMap<u64, usize>, received: &HashMap<u64, Vec<Delivery>>, qp: u64) -> Delivery {
+fn next(at: &mut HashMap<u64, usize>, received: &HashMap<u64, Vec<Delivery>>, qp: u64) -> Delivery {
     let index = at.entry(qp).or_default();
     *index += 1;
     received.get(&qp).and_then(|deliveries| deliveries.get(*index - 1)).copied().unwrap_or_default()
@@ -431,6 +427,10 @@ mod tests {
         collector.finish("a", analysis.finish())
     }
 
+    fn offset(calls: &Calls, capture: &Capture) -> ClockOffset {
+        calls.offset(capture, &LinkedLines::of(&capture.report))
+    }
+
     #[test]
     fn lines_of_calls_are_read_and_others_passed_over() {
         let log = "connected\n  [0.000500] rdma_connect: 198.51.100.2:7471\n[1.5] completion wr_id 1: RDMA_WRITE SUCCESS, 18 bytes, qp 17\n\
@@ -460,18 +460,15 @@ mod tests {
         );
         let calls = Calls::of_log(node.clone(), &log);
         assert_eq!(
-            calls.offset(&capture, &LinkedLines::of(&capture.report)),
+            offset(&calls, &capture),
             ClockOffset::Within { offset_ns: 4_000_000, uncertainty_ns: 3_000_000 }
         );
-        assert_eq!(calls.offset(&capture, &LinkedLines::of(&capture.report)).words(), "matched to ±3.00 ms");
+        assert_eq!(offset(&calls, &capture).words(), "matched to ±3.00 ms");
         // A CM event narrows it: the REQ is the first packet, at 10 ms.
         let connect = format!("[{:.6}] rdma_connect: x\n", own(10_000_000, -1));
-        let both = Calls::of_log(node, &(connect + &log)).offset(&capture, &LinkedLines::of(&capture.report));
+        let both = offset(&Calls::of_log(node, &(connect + &log)), &capture);
         assert_eq!(both, ClockOffset::Within { offset_ns: 3_500_000, uncertainty_ns: 2_500_000 });
-        assert_eq!(
-            Calls::of_log("nobody", &log).offset(&capture, &LinkedLines::of(&capture.report)),
-            ClockOffset::Unknown
-        );
+        assert_eq!(offset(&Calls::of_log("nobody", &log), &capture), ClockOffset::Unknown);
     }
 
     #[test]
@@ -488,12 +485,12 @@ mod tests {
         assert!(dreq_ns < drep_ns && active != passive);
         let log = "[1.000000] CM event DISCONNECTED, status 0\n";
         for (node, cause_ns) in [(active.clone(), drep_ns), (passive, dreq_ns)] {
-            let offset = Calls::of_log(node, log).offset(&capture, &LinkedLines::of(&capture.report));
-            assert_eq!(offset, ClockOffset::AtLeast(i128::from(cause_ns - 1_000_000_000)));
+            let found = offset(&Calls::of_log(node, log), &capture);
+            assert_eq!(found, ClockOffset::AtLeast(i128::from(cause_ns - 1_000_000_000)));
         }
         // A DREQ that is never answered ends with an error, which has no packet.
         let unanswered = Calls::of_log(active, "[1.000000] CM event DISCONNECTED, status -110\n");
-        assert_eq!(unanswered.offset(&capture, &LinkedLines::of(&capture.report)), ClockOffset::Unknown);
+        assert_eq!(offset(&unanswered, &capture), ClockOffset::Unknown);
     }
 
     #[test]
